@@ -1,0 +1,42 @@
+// Server-Sent Events as we write them: always clean, always one `data:` line (WHATWG HTML, section 9.2).
+
+/** A lone half of a surrogate pair as a JSON escape; a whole pair is matched first and kept. */
+const surrogateEscape =
+  /\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|\\\\|\\u[dD][89a-fA-F][\da-fA-F]{2}/g
+const separators = /[\u0085\u2028\u2029]/g
+const loneSurrogate = /\p{Surrogate}/gu
+const lineBreaks = /[\r\n]+/g
+
+/**
+ * Makes JSON text fit for one `data:` line, same value: line breaks (legal in JSON only between tokens) go, U+2028,
+ * U+2029 and U+0085 are escaped because some clients split lines there, lone surrogates become U+FFFD because UTF-8
+ * cannot carry them and Python clients refuse their escapes.
+ */
+export function oneLine(json: string): string {
+  if (json.includes('\n') || json.includes('\r')) json = json.replace(lineBreaks, ' ')
+  if (/[\u0085\u2028\u2029\ud800-\udfff]/.test(json)) {
+    json = json
+      .replace(separators, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
+      .replace(loneSurrogate, '\ufffd')
+  }
+  if (json.includes('\\ud') || json.includes('\\uD')) {
+    json = json.replace(surrogateEscape, (m) => (m.length === 6 ? '\\ufffd' : m))
+  }
+  return json
+}
+
+/** A message event. `id` is ours, so it holds no line break. */
+export function encodeMessage(json: string, id?: string): string {
+  const line = oneLine(json)
+  return id === undefined
+    ? `event: message\ndata: ${line}\n\n`
+    : `event: message\nid: ${id}\ndata: ${line}\n\n`
+}
+
+/** The one named event that a 2024-11-05 stream opens with; `url` is a URL, so it holds no line break. */
+export const encodeEndpoint = (url: string): string => `event: endpoint\ndata: ${url}\n\n`
+
+export const encodeRetry = (ms: number): string => `retry: ${ms}\n\n`
+
+/** A comment keeps intermediaries from closing an idle stream; no client sees it. */
+export const keepAlive = ': keep-alive\n\n'

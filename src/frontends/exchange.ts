@@ -1,0 +1,73 @@
+// The contract between the frontends and the relay: what a client dialect hands over, and how it gets its answers.
+import type { ProxyError } from '../errors.ts'
+import type { Dialect } from '../protocol/dialects.ts'
+import type { Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
+
+/** Who sent an HTTP request and where it is bound: what the edge has established before a frontend sees it. */
+export interface Caller {
+  /** The route's name. */
+  readonly route: string
+  /** The parameters of the route's path, decoded. */
+  readonly parameters: Readonly<Record<string, string>>
+  /** Headers for the backend, hygiene applied, lower-case names. */
+  readonly headers: Readonly<Record<string, string>>
+  /** Tells callers apart whose requests must not share a backend session. */
+  readonly principal: string
+  /** The client's address, for the log. */
+  readonly address: string
+}
+
+/** The way back for one request. */
+export interface Reply {
+  /** A message that belongs to the exchange and is not its response. False: the client is slow, see `Outlet`. */
+  send(message: Message): boolean
+  /** The response: ends the reply. */
+  finish(response: Response): void
+  /** Ends the reply with an error; the frontend gives it the form that its dialect expects. */
+  fail(error: ProxyError): void
+  /** False once the client has gone: what is sent then is lost to it. */
+  readonly open: boolean
+  /** Calls `task` once when a slow client has caught up or gone. */
+  onceDrained(task: () => void): void
+}
+
+/** A client's standing stream. */
+export interface Outlet {
+  /** False: the client reads more slowly than messages come; the message is taken all the same. */
+  send(message: Message): boolean
+  onceDrained(task: () => void): void
+  /** Ends the stream; `retry` in ms tells the client when to come back. */
+  close(retry?: number): void
+}
+
+/** What a session client opens and comes back to. */
+export interface ClientSession {
+  readonly id: string
+  readonly dialect: Dialect
+  /** The revision that `initialize` settled on, once it has. */
+  readonly revision: string | undefined
+  /** Sends a request on its way; the answer comes through `reply`, exactly one `finish` or `fail`. */
+  request(caller: Caller, message: Request, reply: Reply): void
+  /** Sends on what expects no answer: a notification, or the response to a server's request. */
+  post(caller: Caller, message: Notification | Response): void
+  /** The HTTP request behind `reply` has closed before its answer. */
+  abandon(reply: Reply): void
+  /** Makes `outlet` a standing stream of the session. Returns what takes it away again. */
+  attach(outlet: Outlet): () => void
+  /** Ends the session and everything that belongs to it. */
+  end(): Promise<void>
+}
+
+/** What the frontends ask of the middle of the house; `proxy/relay.ts` answers. */
+export interface Relay {
+  /** Opens a session. Rejects with LIMIT_REACHED or SHUTTING_DOWN. */
+  begin(caller: Caller, dialect: Dialect): Promise<ClientSession>
+  /** Finds a session of this caller. Rejects with SESSION_UNKNOWN, also when it is somebody else's. */
+  find(caller: Caller, id: string): Promise<ClientSession>
+  /** A request outside any session. */
+  single(caller: Caller, message: Request, reply: Reply): void
+  /** The client of a `single` request has gone. */
+  abandonSingle(reply: Reply): void
+  /** A notification outside any session. */
+  singlePost(caller: Caller, message: Notification | Response): void
+}
