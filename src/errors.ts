@@ -24,6 +24,7 @@ const table = {
   ORIGIN_FORBIDDEN: { fault: 'client', status: 403, rpc: -32600 },
   HOST_FORBIDDEN: { fault: 'client', status: 403, rpc: -32600 },
   CANNOT_CROSS: { fault: 'client', status: 200, rpc: -32601 },
+  CANCELLED: { fault: 'client', status: 200, rpc: -32000 },
   LIMIT_REACHED: { fault: 'proxy', status: 503, rpc: -32000 },
   BACKEND_UNREACHABLE: { fault: 'backend', status: 502, rpc: -32000 },
   BACKEND_REFUSED: { fault: 'backend', status: 502, rpc: -32000 },

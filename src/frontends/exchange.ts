@@ -1,4 +1,5 @@
 // The contract between the frontends and the relay: what a client dialect hands over, and how it gets its answers.
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { ProxyError } from '../errors.ts'
 import type { Dialect } from '../protocol/dialects.ts'
 import type { Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
@@ -17,16 +18,34 @@ export interface Caller {
   readonly address: string
 }
 
+/** One HTTP request past the edge: the route is known, the body has been read. */
+export interface Visit {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly caller: Caller
+  /** The session that the client names, by header or by our own query parameter. */
+  readonly sessionId: string | undefined
+  /** The messages of a POST. */
+  readonly body: Body | undefined
+  /** Where clients of the `sse` dialect are told to POST: a path of ours, as clients see it. */
+  readonly messagesPath: string
+}
+
+export interface Body {
+  readonly batch: boolean
+  readonly messages: readonly Message[]
+}
+
 /** The way back for one request. */
 export interface Reply {
+  /** The client can take messages besides the response. */
+  readonly carries: boolean
   /** A message that belongs to the exchange and is not its response. False: the client is slow, see `Outlet`. */
   send(message: Message): boolean
   /** The response: ends the reply. */
   finish(response: Response): void
   /** Ends the reply with an error; the frontend gives it the form that its dialect expects. */
   fail(error: ProxyError): void
-  /** False once the client has gone: what is sent then is lost to it. */
-  readonly open: boolean
   /** Calls `task` once when a slow client has caught up or gone. */
   onceDrained(task: () => void): void
 }
@@ -46,8 +65,11 @@ export interface ClientSession {
   readonly dialect: Dialect
   /** The revision that `initialize` settled on, once it has. */
   readonly revision: string | undefined
-  /** Sends a request on its way; the answer comes through `reply`, exactly one `finish` or `fail`. */
-  request(caller: Caller, message: Request, reply: Reply): void
+  /**
+   * Sends a request on its way. The answer comes through `reply`, exactly one `finish` or `fail`; without a reply it
+   * comes on the standing stream, as the `sse` dialect has it.
+   */
+  request(caller: Caller, message: Request, reply?: Reply): void
   /** Sends on what expects no answer: a notification, or the response to a server's request. */
   post(caller: Caller, message: Notification | Response): void
   /** The HTTP request behind `reply` has closed before its answer. */

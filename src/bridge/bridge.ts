@@ -1,0 +1,197 @@
+// The bridge: what follows from one thing that happened to a conversation. No IO, no clock, no randomness: all it
+// knows comes in, all that is to be done goes out. It advances the conversation in place and touches nothing else.
+import { isObject, withId, withValueAt } from '../protocol/jsonrpc.ts'
+import type { Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
+import { abandoned, cancel, end, expired } from './cancellation.ts'
+import type { Conversation, Input, Member, OpenExchange, Output } from './conversation.ts'
+import { gone, undelivered } from './losses.ts'
+import { respond, stray } from './responses.ts'
+import { initializeOurselves, reopened, reopenIfWanted } from './restoring.ts'
+import { announce } from './routing.ts'
+import { isRepeatable, post, send } from './sending.ts'
+import { answer, ask, deliver, progressToken, refuseAll, withdraw } from './server-requests.ts'
+
+export function bridge(conversation: Conversation, input: Input): Output[] {
+  switch (input.type) {
+    case 'join':
+      return join(conversation, input.member, input.single ?? false)
+    case 'leave':
+      return leave(conversation, input.member)
+    case 'stream':
+      return stream(conversation, input.member, input.open)
+    case 'request':
+      return request(conversation, input)
+    case 'post':
+      return fromClient(conversation, input.member, input.message)
+    case 'abandoned':
+      return input.cancels ? abandoned(conversation, input.exchange) : []
+    case 'expired':
+      return expired(conversation, input.exchange, input.error)
+    case 'backend':
+      return fromBackend(conversation, input.message, input.exchange)
+    case 'stray':
+      return stray(conversation, input.text)
+    case 'delivered':
+      return delivered(conversation, input.exchange)
+    case 'undelivered':
+      return undelivered(conversation, input.exchange, input.error, input.mayHaveRun)
+    case 'gone':
+      return gone(conversation, input.error)
+    case 'reopened':
+      return reopened(conversation)
+  }
+}
+
+function join(conversation: Conversation, id: string, single: boolean): Output[] {
+  const member: Member = {
+    id,
+    single,
+    capabilities: {},
+    revision: undefined,
+    streams: 0,
+    held: [],
+  }
+  conversation.members.set(id, member)
+  return []
+}
+
+function leave(conversation: Conversation, id: string): Output[] {
+  const member = conversation.members.get(id)
+  if (member === undefined) return []
+  const outputs = refuseAll(conversation, member)
+  for (const [number, exchange] of conversation.exchanges) {
+    if (exchange.member === id) outputs.push(...end(conversation, number, 'the client has gone'))
+  }
+  conversation.members.delete(id)
+  return outputs
+}
+
+function stream(conversation: Conversation, id: string, open: boolean): Output[] {
+  const member = conversation.members.get(id)
+  if (member === undefined) return []
+  member.streams += open ? 1 : -1
+  if (!open) return []
+  const outputs = handOver(conversation, member, undefined)
+  // A client that listens again wants to hear what a lost backend may announce.
+  if (conversation.phase === 'lost') outputs.push(...reopenIfWanted(conversation))
+  return outputs
+}
+
+/** Gives a member what was held for it: all of it to a standing stream, only requests to an exchange. */
+function handOver(
+  conversation: Conversation,
+  member: Member,
+  exchange: number | undefined,
+): Output[] {
+  if (member.held.length === 0) return []
+  const held = member.held
+  member.held =
+    exchange === undefined ? [] : held.filter((message) => message.kind === 'notification')
+  const outputs: Output[] = []
+  for (const message of held) {
+    if (message.kind === 'request') {
+      outputs.push(deliver(conversation, message, { member, exchange }))
+    } else if (exchange === undefined) {
+      outputs.push({ type: 'deliver', member: member.id, exchange, message })
+    }
+  }
+  return outputs
+}
+
+function request(conversation: Conversation, input: Input & { type: 'request' }): Output[] {
+  const member = conversation.members.get(input.member)
+  const { message, exchange: number } = input
+  const exchange: OpenExchange = {
+    member: input.member,
+    request: message,
+    wire: onTheWire(conversation, message, number),
+    carries: input.carries,
+    purpose: undefined,
+    sent: true,
+    accepted: false,
+    repeats: 0,
+  }
+  conversation.exchanges.set(number, exchange)
+  if (message.method === 'initialize' && member !== undefined) {
+    const params = message.value['params']
+    const declared = isObject(params) ? params['capabilities'] : undefined
+    member.capabilities = isObject(declared) ? declared : {}
+  } else if (conversation.phase !== 'open' && !opens(conversation)) {
+    exchange.sent = false
+    if (conversation.phase === 'lost') return reopenIfWanted(conversation)
+    return conversation.phase === 'fresh' ? initializeOurselves(conversation) : []
+  }
+  const outputs = [send(exchange, number, isRepeatable(conversation, message))]
+  if (member !== undefined && input.carries) {
+    outputs.push(...handOver(conversation, member, number))
+  }
+  return outputs
+}
+
+/** A client's `initialize` is under way, so whatever it sends besides is its own affair. */
+const opens = (conversation: Conversation): boolean =>
+  conversation.phase === 'fresh' &&
+  [...conversation.exchanges.values()].some(
+    ({ request: { method }, sent }) => method === 'initialize' && sent,
+  )
+
+/** Where one stream carries all answers, ids and progress tokens are ours, unique and integers (design, rule 2). */
+function onTheWire(conversation: Conversation, message: Request, number: number): Request {
+  if (!conversation.traits.oneStream) return message
+  const wire = withId(message, String(number))
+  if (progressToken(message) === undefined) return wire
+  return withValueAt(wire, ['params', '_meta', 'progressToken'], String(number))
+}
+
+function fromClient(
+  conversation: Conversation,
+  member: string,
+  message: Notification | Response,
+): Output[] {
+  if (message.kind === 'response') return answer(conversation, member, message)
+  if (message.method === 'notifications/cancelled') return cancel(conversation, member, message)
+  if (conversation.phase === 'open') return [post(conversation, member, message)]
+  // Ours announces a restored session; the client's own would come twice.
+  if (message.method === 'notifications/initialized') return []
+  if (conversation.posts.length < 256) conversation.posts.push({ member, message })
+  return []
+}
+
+function delivered(conversation: Conversation, number: number): Output[] {
+  const exchange = conversation.exchanges.get(number)
+  if (exchange !== undefined) exchange.accepted = true
+  return []
+}
+
+function fromBackend(
+  conversation: Conversation,
+  message: Message,
+  carrier: number | undefined,
+): Output[] {
+  if (message.kind === 'response') return respond(conversation, message, carrier)
+  if (message.kind === 'request') return ask(conversation, message)
+  if (message.method === 'notifications/progress') return progress(conversation, message)
+  if (message.method === 'notifications/cancelled') return withdraw(conversation, message)
+  return announce(conversation, message)
+}
+
+/** Progress goes to the exchange whose token it names, under the token that its client chose. */
+function progress(conversation: Conversation, message: Notification): Output[] {
+  const params = message.value['params']
+  const token = isObject(params) ? params['progressToken'] : undefined
+  const number = Number(token)
+  const exchange = conversation.exchanges.get(number)
+  const own = exchange === undefined ? undefined : progressToken(exchange.request)
+  if (exchange === undefined || own === undefined) {
+    return [{ type: 'dropped', reason: 'unknown-token', detail: String(token) }]
+  }
+  if (!exchange.carries) return []
+  return [
+    {
+      type: 'deliver',
+      member: exchange.member,
+      exchange: number,
+      message: withValueAt(message, ['params', 'progressToken'], own),
+    },
+  ]
+}

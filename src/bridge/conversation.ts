@@ -1,0 +1,203 @@
+// A conversation as data: one backend session, the client sessions it serves, and everything under way between them.
+// Nothing here does anything; bridge.ts advances a conversation in place.
+import type { ProxyError } from '../errors.ts'
+import type { DialectTraits } from '../protocol/dialects.ts'
+import type { JsonObject, Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
+
+/** A client session, or the one stand-in (`single`) for all requests that come without a session. */
+export interface Member {
+  readonly id: string
+  readonly single: boolean
+  /** What the client declared in `initialize`. */
+  capabilities: JsonObject
+  /** What `initialize` settled on, once it has. */
+  revision: string | undefined
+  /** Open standing streams. */
+  streams: number
+  /** Messages from the backend that found no stream open, oldest first, at most `heldLimit`. */
+  held: (Request | Notification)[]
+}
+
+/** What an exchange of our own making is for. */
+export type Purpose = 'initialize' | 'restore' | 'probe'
+
+/** A request on its way, keyed by its exchange number. */
+export interface OpenExchange {
+  readonly member: string
+  /** As the client sent it. */
+  readonly request: Request
+  /** As the backend gets it. */
+  wire: Request
+  /** The client can take messages besides the response. */
+  readonly carries: boolean
+  readonly purpose: Purpose | undefined
+  /** False while it waits for the backend session to be ready. */
+  sent: boolean
+  /** The backend has taken it. */
+  accepted: boolean
+  /** How often it has been sent again after a loss. */
+  repeats: number
+}
+
+/** A server's request that a client has been asked to answer, keyed by the id the client sees. */
+export interface Question {
+  readonly member: string
+  readonly request: Request
+  /** Where it went: an exchange, or undefined for the standing stream. */
+  readonly exchange: number | undefined
+}
+
+export interface Conversation {
+  readonly traits: DialectTraits
+  /**
+   * The next exchange number. One counter for all conversations of the process, from a random start: some servers send
+   * every answer to every open stream, so ids must not meet.
+   */
+  readonly ids: { next: number }
+  /**
+   * `fresh`: nobody has initialized. `open`: messages flow (always so where the backend needs no handshake). `lost`:
+   * the backend session ended; the next message brings it back. `restoring`: we are initializing it, or about to.
+   */
+  phase: 'fresh' | 'open' | 'lost' | 'restoring'
+  /** The `initialize` parameters to use when the session must be restored. */
+  initialize: JsonObject | undefined
+  /** Losses since messages last flowed; grows the back-off. */
+  losses: number
+  readonly members: Map<string, Member>
+  readonly exchanges: Map<number, OpenExchange>
+  readonly questions: Map<number, Question>
+  /** Notifications sent whose answer may still come: some servers answer those too. Methods, oldest first. */
+  unanswered: { readonly method: string; readonly before: number }[]
+  /** Learnt: this backend answers notifications. */
+  answersNotifications: boolean
+  /** What to restore in a new backend session. */
+  logLevel: Request | undefined
+  readonly subscriptions: Map<string, Request>
+  /** Notifications that wait for the session to be restored. */
+  posts: { readonly member: string; readonly message: Notification }[]
+  /** Tools that say they may be called twice (`readOnlyHint`, `idempotentHint`). */
+  readonly repeatableTools: Set<string>
+  /** An `initialize` that the backend does not know, answered from what it serves. */
+  readonly answering: Answering[]
+}
+
+export interface Answering {
+  /** The client's `initialize`. */
+  readonly exchange: OpenExchange
+  readonly number: number
+  /** What the backend said to it: the client's answer if the backend turns out to serve nothing. */
+  readonly refusal: Response | ProxyError
+  /** List requests under way and the capability that each would prove. */
+  readonly probes: Map<number, string>
+  readonly found: string[]
+}
+
+/** What can happen to a conversation. */
+export type Input =
+  | { readonly type: 'join'; readonly member: string; readonly single?: boolean }
+  | { readonly type: 'leave'; readonly member: string }
+  | { readonly type: 'stream'; readonly member: string; readonly open: boolean }
+  | {
+      readonly type: 'request'
+      readonly member: string
+      readonly message: Request
+      readonly exchange: number
+      readonly carries: boolean
+    }
+  | { readonly type: 'post'; readonly member: string; readonly message: Notification | Response }
+  /** The client of an exchange has gone; `cancels` where that means calling it off. */
+  | { readonly type: 'abandoned'; readonly exchange: number; readonly cancels: boolean }
+  | { readonly type: 'expired'; readonly exchange: number; readonly error: ProxyError }
+  /** `exchange`: the one in whose own HTTP answer the message travelled. */
+  | { readonly type: 'backend'; readonly message: Message; readonly exchange?: number }
+  /** The backend sent an object that is no JSON-RPC. */
+  | { readonly type: 'stray'; readonly text: string }
+  /** The backend has taken the request of an exchange. */
+  | { readonly type: 'delivered'; readonly exchange: number }
+  | {
+      readonly type: 'undelivered'
+      readonly exchange: number | undefined
+      readonly error: ProxyError
+      readonly mayHaveRun: boolean
+    }
+  | { readonly type: 'gone'; readonly error: ProxyError }
+  /** The back-off after `reopen` has passed. */
+  | { readonly type: 'reopened' }
+
+/** What is to be done about it, in this order. */
+export type Output =
+  | {
+      readonly type: 'send'
+      readonly member: string
+      readonly message: Message
+      readonly exchange?: number
+      readonly repeatable: boolean
+    }
+  | { readonly type: 'abort'; readonly message: Request }
+  /** To the exchange's own stream, or to the member's standing stream. */
+  | {
+      readonly type: 'deliver'
+      readonly member: string
+      readonly exchange: number | undefined
+      readonly message: Request | Notification
+    }
+  | { readonly type: 'finish'; readonly exchange: number; readonly response: Response }
+  | { readonly type: 'fail'; readonly exchange: number; readonly error: ProxyError }
+  /** `initialize` settled on a revision. */
+  | { readonly type: 'negotiated'; readonly member: string; readonly revision: string }
+  /** Drop the backend session; feed `reopened` after the back-off for this many losses (0: at once). */
+  | { readonly type: 'reopen'; readonly losses: number }
+  | { readonly type: 'dropped'; readonly reason: DropReason; readonly detail: string }
+
+export type DropReason =
+  | 'answer-without-request'
+  | 'answer-to-notification'
+  | 'nobody-to-ask'
+  | 'no-stream'
+  | 'unknown-token'
+  | 'unknown-question'
+  | 'stray'
+
+export const heldLimit = 256
+
+export function createConversation(traits: DialectTraits, ids: { next: number }): Conversation {
+  return {
+    traits,
+    ids,
+    phase: traits.handshake ? 'fresh' : 'open',
+    initialize: undefined,
+    losses: 0,
+    members: new Map(),
+    exchanges: new Map(),
+    questions: new Map(),
+    unanswered: [],
+    answersNotifications: false,
+    logLevel: undefined,
+    subscriptions: new Map(),
+    posts: [],
+    repeatableTools: new Set(),
+    answering: [],
+  }
+}
+
+/**
+ * Moves everything of `from` into `into`: their backend streams turned out to be one (a shared-stream backend). Exchange
+ * numbers never meet, since one counter serves both.
+ */
+export function merge(into: Conversation, from: Conversation): void {
+  for (const [id, member] of from.members) {
+    const known = into.members.get(id)
+    if (known === undefined) into.members.set(id, member)
+    else known.held.push(...member.held)
+  }
+  for (const [number, exchange] of from.exchanges) into.exchanges.set(number, exchange)
+  for (const [number, question] of from.questions) into.questions.set(number, question)
+  for (const [uri, subscription] of from.subscriptions) into.subscriptions.set(uri, subscription)
+  for (const tool of from.repeatableTools) into.repeatableTools.add(tool)
+  into.unanswered.push(...from.unanswered)
+  into.answersNotifications ||= from.answersNotifications
+  into.initialize ??= from.initialize
+  into.logLevel ??= from.logLevel
+  into.answering.push(...from.answering)
+  if (into.phase === 'fresh') into.phase = from.phase
+}

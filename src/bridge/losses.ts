@@ -1,0 +1,103 @@
+// What happens when something fails on the backend's side: messages that did not get through, a backend session that
+// ended. No call that may have run is ever sent twice.
+import type { ProxyError } from '../errors.ts'
+import { notification, result } from '../protocol/jsonrpc.ts'
+import type { Conversation, OpenExchange, Output } from './conversation.ts'
+import { answerFor, probed } from './handshake.ts'
+import { reopenIfWanted, restoringFailed } from './restoring.ts'
+import { isRepeatable } from './sending.ts'
+import { tellWithdrawn } from './server-requests.ts'
+
+/** Sending again after a second loss would be a loop. */
+const mostRepeats = 1
+
+/** A message did not get through. */
+export function undelivered(
+  conversation: Conversation,
+  number: number | undefined,
+  error: ProxyError,
+  mayHaveRun: boolean,
+): Output[] {
+  const exchange = number === undefined ? undefined : conversation.exchanges.get(number)
+  const lost = error.code === 'BACKEND_SESSION_LOST' && conversation.traits.handshake
+  if (exchange === undefined || number === undefined) return lost ? gone(conversation, error) : []
+  if (lost && exchange.purpose === undefined && exchange.repeats < mostRepeats) {
+    exchange.sent = false
+    exchange.repeats++
+    return conversation.phase === 'open' ? lose(conversation, error, true) : []
+  }
+  return failed(conversation, number, exchange, error, mayHaveRun)
+}
+
+/** An exchange has failed for good, unless we can answer it in the backend's name. */
+function failed(
+  conversation: Conversation,
+  number: number,
+  exchange: OpenExchange,
+  error: ProxyError,
+  mayHaveRun: boolean,
+): Output[] {
+  conversation.exchanges.delete(number)
+  if (exchange.purpose === 'initialize') return restoringFailed(conversation, error)
+  if (exchange.purpose === 'probe') return probed(conversation, number, false)
+  if (exchange.purpose === 'restore') return []
+  const unknownMethod = error.code === 'BACKEND_REFUSED' && !mayHaveRun
+  if (unknownMethod && exchange.request.method === 'ping') {
+    return [{ type: 'finish', exchange: number, response: result(exchange.request.idText, {}) }]
+  }
+  if (unknownMethod && exchange.request.method === 'initialize' && !conversation.traits.handshake) {
+    return answerFor(conversation, number, exchange, error)
+  }
+  return [{ type: 'fail', exchange: number, error }]
+}
+
+/** The backend session is over. */
+export function gone(conversation: Conversation, error: ProxyError): Output[] {
+  return lose(conversation, error, false)
+}
+
+/**
+ * The backend session is over. Requests on their way fail, or wait to be sent again; with `untaken`, those that
+ * the backend has not taken yet keep running: the answers to their own POSTs decide.
+ */
+function lose(conversation: Conversation, error: ProxyError, untaken: boolean): Output[] {
+  const outputs: Output[] = []
+  const ours: [number, OpenExchange][] = []
+  for (const [number, exchange] of conversation.exchanges) {
+    if (!exchange.sent || (untaken && !exchange.accepted)) continue
+    const again = isRepeatable(conversation, exchange.request) && exchange.repeats < mostRepeats
+    if (exchange.purpose !== undefined) ours.push([number, exchange])
+    else if (again) {
+      exchange.sent = false
+      exchange.accepted = false
+      exchange.repeats++
+    } else {
+      conversation.exchanges.delete(number)
+      outputs.push({ type: 'fail', exchange: number, error })
+    }
+  }
+  outputs.push(...withdrawQuestions(conversation))
+  conversation.unanswered = []
+  conversation.losses++
+  if (conversation.phase !== 'fresh') conversation.phase = 'lost'
+  for (const [number, exchange] of ours) {
+    outputs.push(...failed(conversation, number, exchange, error, true))
+  }
+  return [...outputs, ...reopenIfWanted(conversation)]
+}
+
+function withdrawQuestions(conversation: Conversation): Output[] {
+  const outputs: Output[] = []
+  for (const [number, question] of conversation.questions) {
+    const message = notification('notifications/cancelled', {
+      requestId: number,
+      reason: 'the backend session has ended',
+    })
+    outputs.push(tellWithdrawn(conversation, number, question, message))
+  }
+  conversation.questions.clear()
+  for (const member of conversation.members.values()) {
+    member.held = member.held.filter((held) => held.kind === 'notification')
+  }
+  return outputs
+}

@@ -1,0 +1,168 @@
+// Answers on their way back: which exchange an answer belongs to, also when it does not say (design, rule 10), and
+// what an answer tells us about the backend.
+import { ProxyError } from '../errors.ts'
+import { isObject, result, withId } from '../protocol/jsonrpc.ts'
+import type { Response } from '../protocol/jsonrpc.ts'
+import type { Conversation, OpenExchange, Output } from './conversation.ts'
+import { answerFor, probed, retryOlder, settle } from './handshake.ts'
+import { opened, restoringFailed } from './restoring.ts'
+
+const dropped = (reason: 'answer-without-request' | 'answer-to-notification', detail: string) =>
+  [{ type: 'dropped', reason, detail }] as Output[]
+
+/** A response from the backend; `carrier` is the exchange in whose own HTTP answer it travelled. */
+export function respond(
+  conversation: Conversation,
+  response: Response,
+  carrier: number | undefined,
+): Output[] {
+  const number = owner(conversation, response, carrier)
+  if (number === undefined) return homeless(conversation, response)
+  const exchange = conversation.exchanges.get(number)
+  if (exchange === undefined) return dropped('answer-without-request', String(number))
+  if (conversation.traits.oneStream && !conversation.answersNotifications) {
+    // Answers come in the order of sending, so a backend that skipped a notification does not answer those.
+    conversation.unanswered = conversation.unanswered.filter(({ before }) => before > number)
+  }
+  conversation.exchanges.delete(number)
+  return finish(conversation, number, exchange, response)
+}
+
+/** The exchange that a response names, whatever the backend did to the id's type; undefined where it names none. */
+function owner(
+  conversation: Conversation,
+  response: Response,
+  carrier: number | undefined,
+): number | undefined {
+  if (!conversation.traits.oneStream && carrier !== undefined) return carrier
+  if (response.idText === undefined) return carrier
+  const number = Number(response.value['id'])
+  if (conversation.exchanges.has(number)) return number
+  // Some servers put a word of theirs where the id of a request they could not read should stand.
+  if (Number.isNaN(number)) return carrier
+  return carrier ?? number
+}
+
+/**
+ * An answer that names no request. It is a notification's if one still waits for its answer, the exchange's if exactly
+ * one is in flight, or that of the only one whose method it names.
+ */
+function homeless(conversation: Conversation, response: Response): Output[] {
+  const text = response.text
+  const named = (method: string): boolean =>
+    text.includes(`'${method}'`) || text.includes(`"${method}"`)
+  const note = conversation.unanswered.findIndex(({ method }) => named(method))
+  if (note !== -1) return answeredNotification(conversation, note, text)
+  const flying = [...conversation.exchanges].filter(([, exchange]) => exchange.sent)
+  const meant = flying.filter(([, { request }]) => named(request.method))
+  const only = meant.length === 1 ? meant[0] : flying.length === 1 ? flying[0] : undefined
+  if (conversation.unanswered.length > 0 && meant.length !== 1) {
+    return answeredNotification(conversation, 0, text)
+  }
+  if (only === undefined) return dropped('answer-without-request', excerpt(text))
+  conversation.exchanges.delete(only[0])
+  return finish(conversation, only[0], only[1], response)
+}
+
+/** An object on the stream that is no JSON-RPC: an answer to a notification, or noise. */
+export function stray(conversation: Conversation, text: string): Output[] {
+  if (conversation.unanswered.length > 0) return answeredNotification(conversation, 0, text)
+  return [{ type: 'dropped', reason: 'stray', detail: excerpt(text) }]
+}
+
+function answeredNotification(conversation: Conversation, index: number, text: string): Output[] {
+  conversation.unanswered.splice(0, index + 1)
+  conversation.answersNotifications = true
+  return dropped('answer-to-notification', excerpt(text))
+}
+
+const excerpt = (text: string): string => text.slice(0, 120)
+
+/** Ends an exchange that has been taken out of the conversation. */
+export function finish(
+  conversation: Conversation,
+  number: number,
+  exchange: OpenExchange,
+  response: Response,
+): Output[] {
+  const { method } = exchange.request
+  if (method === 'initialize' && response.failed) {
+    const retry = retryOlder(conversation, number, exchange, response)
+    if (retry !== undefined) return retry
+  }
+  if (exchange.purpose !== undefined) return finishOwn(conversation, number, exchange, response)
+  const outputs: Output[] = []
+  let final = response
+  if (method === 'initialize') {
+    if (response.failed) {
+      if (!conversation.traits.handshake) {
+        return answerFor(conversation, number, exchange, response)
+      }
+    } else {
+      const settled = settle(conversation, exchange, response)
+      outputs.push(...settled.outputs)
+      final = settled.response
+    }
+  } else if (method === 'ping' && response.failed && errorCode(response) === -32601) {
+    final = result(exchange.request.idText, {})
+  } else if (!response.failed) {
+    learn(conversation, exchange, response)
+  }
+  outputs.push({
+    type: 'finish',
+    exchange: number,
+    response: withId(final, exchange.request.idText),
+  })
+  return outputs
+}
+
+function finishOwn(
+  conversation: Conversation,
+  number: number,
+  exchange: OpenExchange,
+  response: Response,
+): Output[] {
+  if (exchange.purpose === 'probe') return probed(conversation, number, !response.failed)
+  if (exchange.purpose === 'restore') return []
+  if (!response.failed) return opened(conversation)
+  return restoringFailed(
+    conversation,
+    new ProxyError('BACKEND_REFUSED', `the backend refused initialize: ${errorText(response)}`),
+  )
+}
+
+const errorCode = (response: Response): unknown => {
+  const error = response.value['error']
+  return isObject(error) ? error['code'] : undefined
+}
+
+const errorText = (response: Response): string => {
+  const error = response.value['error']
+  return isObject(error) && typeof error['message'] === 'string' ? excerpt(error['message']) : ''
+}
+
+/** Remembers what a restored session needs, and which tools may be called twice. */
+function learn(
+  conversation: Conversation,
+  { request, wire }: OpenExchange,
+  response: Response,
+): void {
+  if (request.method === 'logging/setLevel') conversation.logLevel = wire
+  const params = request.value['params']
+  const uri = isObject(params) ? params['uri'] : undefined
+  if (request.method === 'resources/subscribe' && typeof uri === 'string') {
+    conversation.subscriptions.set(uri, wire)
+  }
+  if (request.method === 'resources/unsubscribe' && typeof uri === 'string') {
+    conversation.subscriptions.delete(uri)
+  }
+  const found = response.value['result']
+  if (request.method !== 'tools/list' || !isObject(found) || !Array.isArray(found['tools'])) return
+  for (const tool of found['tools'] as readonly unknown[]) {
+    if (!isObject(tool) || typeof tool['name'] !== 'string') continue
+    const hints = isObject(tool['annotations']) ? tool['annotations'] : {}
+    const repeatable = hints['readOnlyHint'] === true || hints['idempotentHint'] === true
+    if (repeatable) conversation.repeatableTools.add(tool['name'])
+    else conversation.repeatableTools.delete(tool['name'])
+  }
+}

@@ -1,0 +1,84 @@
+// Handshakes that we make ourselves: to bring a lost backend session back as its clients knew it, or to serve clients
+// that have no handshake of their own.
+import type { ProxyError } from '../errors.ts'
+import { newestRevision } from '../protocol/dialects.ts'
+import { isObject, notification } from '../protocol/jsonrpc.ts'
+import { implementation } from '../version.ts'
+import type { Conversation, Output } from './conversation.ts'
+import { isRepeatable, post, send, sendOwn } from './sending.ts'
+
+/** Begins a handshake of our own; messages wait until it is done. */
+export function initializeOurselves(conversation: Conversation): Output[] {
+  conversation.phase = 'restoring'
+  const params = conversation.initialize ?? {
+    protocolVersion: newestRevision,
+    capabilities: {},
+    clientInfo: implementation,
+  }
+  return [sendOwn(conversation, 'initialize', 'initialize', params).output]
+}
+
+/** Our own handshake succeeded: announce it, restore what the client had set, let the waiting go. */
+export function opened(conversation: Conversation): Output[] {
+  conversation.phase = 'open'
+  conversation.losses = 0
+  const member = conversation.members.keys().next().value ?? ''
+  const initialized = notification('notifications/initialized')
+  const outputs: Output[] = [post(conversation, member, initialized)]
+  const settings = [conversation.logLevel, ...conversation.subscriptions.values()]
+  for (const setting of settings) {
+    if (setting === undefined) continue
+    const params = setting.value['params']
+    const own = sendOwn(
+      conversation,
+      'restore',
+      setting.method,
+      isObject(params) ? params : undefined,
+    )
+    outputs.push(own.output)
+  }
+  for (const { member: from, message } of conversation.posts) {
+    outputs.push(post(conversation, from, message))
+  }
+  conversation.posts = []
+  for (const [number, exchange] of conversation.exchanges) {
+    if (exchange.sent) continue
+    exchange.sent = true
+    outputs.push(send(exchange, number, isRepeatable(conversation, exchange.request)))
+  }
+  return outputs
+}
+
+/** Brings the backend session back when a request waits for it, or a client listens for what it may announce. */
+export function reopenIfWanted(conversation: Conversation): Output[] {
+  if (conversation.phase === 'restoring') return []
+  const waiting = [...conversation.exchanges.values()].some((exchange) => !exchange.sent)
+  const listening = [...conversation.members.values()].some((member) => member.streams > 0)
+  if (!waiting && !(listening && conversation.initialize !== undefined)) return []
+  if (conversation.phase === 'lost') conversation.phase = 'restoring'
+  return [{ type: 'reopen', losses: Math.max(0, conversation.losses - 1) }]
+}
+
+/** The back-off has passed. A client's own `initialize`, still unanswered, opens the new session; else we do. */
+export function reopened(conversation: Conversation): Output[] {
+  for (const [number, exchange] of conversation.exchanges) {
+    if (exchange.sent || exchange.request.method !== 'initialize') continue
+    exchange.sent = true
+    return [send(exchange, number, true)]
+  }
+  return conversation.phase === 'open' ? [] : initializeOurselves(conversation)
+}
+
+/** Our own handshake failed: everything that waited for it fails with it. */
+export function restoringFailed(conversation: Conversation, error: ProxyError): Output[] {
+  const outputs: Output[] = []
+  conversation.phase = conversation.initialize === undefined ? 'fresh' : 'lost'
+  conversation.losses++
+  conversation.posts = []
+  for (const [number, exchange] of conversation.exchanges) {
+    if (exchange.sent) continue
+    conversation.exchanges.delete(number)
+    outputs.push({ type: 'fail', exchange: number, error })
+  }
+  return [...outputs, ...reopenIfWanted(conversation)]
+}

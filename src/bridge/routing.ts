@@ -1,0 +1,60 @@
+// Where a message from the backend goes (design, rule 3): to an exchange, to a standing stream, or into waiting.
+import { heldLimit } from './conversation.ts'
+import type { Conversation, Member, Output } from './conversation.ts'
+import type { Notification, Request } from '../protocol/jsonrpc.ts'
+
+export interface Place {
+  readonly member: Member
+  /** Undefined: the member's standing stream. */
+  readonly exchange: number | undefined
+}
+
+/**
+ * The single exchange in flight; else a standing stream; else the newest exchange whose client can take it. Only
+ * members that `suits` accepts are asked.
+ */
+export function findPlace(
+  conversation: Conversation,
+  suits: (member: Member) => boolean,
+): Place | undefined {
+  let newest: Place | undefined
+  let running = 0
+  for (const [number, exchange] of conversation.exchanges) {
+    if (!exchange.carries || !exchange.sent || exchange.purpose !== undefined) continue
+    const member = conversation.members.get(exchange.member)
+    if (member === undefined || !suits(member)) continue
+    running++
+    newest = { member, exchange: number }
+  }
+  if (running === 1) return newest
+  let streaming: Place | undefined
+  for (const member of conversation.members.values()) {
+    if (member.streams > 0 && suits(member)) streaming = { member, exchange: undefined }
+  }
+  return streaming ?? newest
+}
+
+/** Keeps a message until its member opens a stream; the oldest gives way. */
+export function hold(member: Member, message: Request | Notification): Output[] {
+  member.held.push(message)
+  const oldest = member.held.length > heldLimit ? member.held.shift() : undefined
+  if (oldest === undefined) return []
+  return [{ type: 'dropped', reason: 'no-stream', detail: oldest.method }]
+}
+
+/**
+ * A notification that belongs to no exchange. It concerns everybody on the backend session: where several client
+ * sessions share one, each gets it.
+ */
+export function announce(conversation: Conversation, message: Notification): Output[] {
+  const outputs: Output[] = []
+  for (const member of conversation.members.values()) {
+    if (member.single) continue
+    const place = findPlace(conversation, (other) => other === member)
+    if (place === undefined) outputs.push(...hold(member, message))
+    else outputs.push({ type: 'deliver', member: member.id, exchange: place.exchange, message })
+  }
+  if (outputs.length > 0 || conversation.members.size > 1) return outputs
+  const heard = [...conversation.members.values()].some((member) => !member.single)
+  return heard ? outputs : [{ type: 'dropped', reason: 'no-stream', detail: message.method }]
+}

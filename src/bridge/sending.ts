@@ -1,0 +1,56 @@
+// Sending to the backend: requests of clients, requests and notifications of our own, and what may be sent twice.
+import { isObject, request } from '../protocol/jsonrpc.ts'
+import type { JsonObject, Notification, Request } from '../protocol/jsonrpc.ts'
+import type { Conversation, OpenExchange, Output, Purpose } from './conversation.ts'
+
+export const send = (exchange: OpenExchange, number: number, repeatable: boolean): Output => ({
+  type: 'send',
+  member: exchange.member,
+  message: exchange.wire,
+  exchange: number,
+  repeatable,
+})
+
+/** Opens an exchange of our own and sends its request. */
+export function sendOwn(
+  conversation: Conversation,
+  purpose: Purpose,
+  method: string,
+  params: JsonObject | undefined,
+): { number: number; output: Output } {
+  const number = conversation.ids.next++
+  const message = request(String(number), method, params)
+  const member = conversation.members.keys().next().value ?? ''
+  const exchange: OpenExchange = {
+    member,
+    request: message,
+    wire: message,
+    carries: false,
+    purpose,
+    sent: true,
+    accepted: false,
+    repeats: 0,
+  }
+  conversation.exchanges.set(number, exchange)
+  return { number, output: send(exchange, number, true) }
+}
+
+/** Sends a notification, and remembers it where the backend may answer it (design, rule 10). */
+export function post(conversation: Conversation, member: string, message: Notification): Output {
+  if (conversation.traits.oneStream) {
+    conversation.unanswered.push({ method: message.method, before: conversation.ids.next })
+    if (conversation.unanswered.length > 64) conversation.unanswered.shift()
+  }
+  return { type: 'send', member, message, repeatable: true }
+}
+
+const reads = /(?:\/list|\/read|\/get|^ping|^initialize)$|^completion\//
+
+/** Sending the request twice does no harm: it only reads, or its tool says so. */
+export function isRepeatable(conversation: Conversation, message: Request): boolean {
+  if (reads.test(message.method)) return true
+  if (message.method !== 'tools/call') return false
+  const params = message.value['params']
+  const tool = isObject(params) ? params['name'] : undefined
+  return typeof tool === 'string' && conversation.repeatableTools.has(tool)
+}

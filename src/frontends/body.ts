@@ -1,0 +1,81 @@
+// Reading the body of a POST: bounded in bytes and time, decoded, and taken apart into messages.
+import type { IncomingMessage } from 'node:http'
+import type { Clock } from '../clock.ts'
+import { ProxyError } from '../errors.ts'
+import { readBody } from '../protocol/jsonrpc.ts'
+import type { Body } from './exchange.ts'
+
+export interface BodyLimits {
+  /** Bytes. */
+  readonly body: number
+  /** ms until the last byte must be there. */
+  readonly bodyTime: number
+}
+
+/** Rejects with BODY_TOO_LARGE, BODY_TIMEOUT or, when the client goes before the end, BODY_INVALID. */
+export function receiveBody(
+  request: IncomingMessage,
+  limits: BodyLimits,
+  clock: Clock,
+): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const tooLarge = () =>
+      new ProxyError('BODY_TOO_LARGE', `the body is larger than limits.body, ${limits.body} bytes`)
+    if (Number(request.headers['content-length'] ?? 0) > limits.body) {
+      reject(tooLarge())
+      return
+    }
+    const chunks: Buffer[] = []
+    let size = 0
+    const callOff = clock.after(limits.bodyTime, () =>
+      stop(
+        new ProxyError(
+          'BODY_TIMEOUT',
+          `the body was not complete after limits.bodyTime, ${limits.bodyTime} ms`,
+        ),
+      ),
+    )
+    const stop = (error: ProxyError): void => {
+      callOff()
+      request.removeAllListeners('data')
+      reject(error)
+    }
+    request.on('data', (chunk: Buffer) => {
+      size += chunk.length
+      if (size > limits.body) stop(tooLarge())
+      else chunks.push(chunk)
+    })
+    request.on('end', () => {
+      callOff()
+      resolve(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks))
+    })
+    request.on('close', () => {
+      if (!request.complete) stop(new ProxyError('BODY_INVALID', 'the client went away'))
+    })
+  })
+}
+
+const charsetOf = (contentType: string | undefined): string =>
+  /charset\s*=\s*"?([^\s;"]+)/i.exec(contentType ?? '')?.[1] ?? 'utf-8'
+
+/** The text of a body. JSON is UTF-8 (RFC 8259, section 8.1); another charset that is declared and known is honoured. */
+export function decodeBody(bytes: Buffer, contentType: string | undefined): string {
+  let decoder: InstanceType<typeof TextDecoder>
+  try {
+    decoder = new TextDecoder(charsetOf(contentType))
+  } catch {
+    decoder = new TextDecoder()
+  }
+  return decoder.decode(bytes)
+}
+
+/** Takes a body apart. Throws BODY_INVALID for what is no JSON, MESSAGE_INVALID for what is no JSON-RPC. */
+export function parseBody(text: string): Body {
+  if (text.trim() === '') {
+    throw new ProxyError('BODY_INVALID', 'the body is empty; a POST carries a JSON-RPC message')
+  }
+  const read = readBody(text)
+  if (read.ok) return read.value
+  const code = read.reason.startsWith('not JSON') ? 'BODY_INVALID' : 'MESSAGE_INVALID'
+  throw new ProxyError(code, `the body is no JSON-RPC message: ${read.reason}`)
+}

@@ -1,0 +1,161 @@
+// The only place that renders answers and errors to a client: one POST's answer as JSON or as an event stream, and
+// refusals outside any exchange.
+import type { ServerResponse } from 'node:http'
+import type { ProxyError } from '../errors.ts'
+import { keepAlive, oneLine } from '../event-stream/event.ts'
+import { failure } from '../protocol/jsonrpc.ts'
+import type { Message, Request, Response } from '../protocol/jsonrpc.ts'
+import { openEventStream } from './event-stream.ts'
+import type { EventStream, StreamLimits } from './event-stream.ts'
+import type { Reply } from './exchange.ts'
+import type { Keeper } from './keeper.ts'
+
+/** What every frontend needs to answer. */
+export interface Tools {
+  readonly keeper: Keeper
+  readonly limits: StreamLimits
+  /** A client was cut off because it did not read. */
+  readonly onCut: (route: string, reason: string) => void
+}
+
+export const failureOf = (idText: string | undefined, error: ProxyError): Response =>
+  failure(idText, error.rpc, error.message)
+
+/** Sends JSON text as a whole answer. */
+export function sendJson(
+  response: ServerResponse,
+  status: number,
+  text: string,
+  headers: Readonly<Record<string, string>> = {},
+): void {
+  if (response.headersSent || response.destroyed) return
+  const body = Buffer.from(text)
+  response.writeHead(status, {
+    ...headers,
+    'content-type': 'application/json',
+    'content-length': body.length,
+    'cache-control': 'no-store',
+  })
+  response.end(body)
+}
+
+/** 202 with an empty body: what notifications and answers get (2025-11-25, Transports, "Sending Messages to the Server"). */
+export function sendAccepted(response: ServerResponse): void {
+  response.writeHead(202, { 'content-length': 0 })
+  response.end()
+}
+
+/** Headers that belong to an error, whatever form its body takes. */
+function errorHeaders(error: ProxyError): Record<string, string> {
+  const headers: Record<string, string> = { ...error.headers }
+  if (error.retryAfter !== undefined) headers['retry-after'] = String(error.retryAfter)
+  return headers
+}
+
+/** Refuses an HTTP request as a whole: a JSON-RPC error, with the id of its only request where that is known. */
+export function sendError(response: ServerResponse, error: ProxyError, idText?: string): void {
+  sendJson(response, error.status, failureOf(idText, error).text, errorHeaders(error))
+}
+
+export interface PostAnswer {
+  /** One reply for each request of the body, in its order. */
+  readonly replies: readonly Reply[]
+  /** Headers to send with the answer, such as `Mcp-Session-Id`: in time if set before anything is sent. */
+  readonly headers: Record<string, string>
+}
+
+export interface PostAnswerOptions {
+  readonly route: string
+  readonly requests: readonly Request[]
+  /** Answer with an array (2025-03-26, Basic, "Batching"). */
+  readonly batch: boolean
+  /** The client takes `application/json`. */
+  readonly json: boolean
+  /** The client takes `text/event-stream`. */
+  readonly events: boolean
+  /** Failures of the backend are JSON-RPC errors in a 200 answer; false: the HTTP status tells of them too. */
+  readonly quiet: boolean
+}
+
+/** Errors that the client must see in the HTTP status, or it could not act on them. */
+const loud = new Set(['BACKEND_UNAUTHORIZED', 'LIMIT_REACHED', 'SHUTTING_DOWN', 'SESSION_UNKNOWN'])
+
+/**
+ * The answer to a POST. If the first thing to say is the last response, it goes out as JSON; else an event stream opens,
+ * at the latest when the keep-alive interval has passed in silence.
+ */
+export function answerPost(
+  response: ServerResponse,
+  tools: Tools,
+  options: PostAnswerOptions,
+): PostAnswer {
+  const headers: Record<string, string> = {}
+  const finished: Response[] = []
+  let stream: EventStream | undefined
+  let left = options.requests.length
+  let status = 200
+  const since = tools.keeper.now
+
+  const open = (): EventStream => {
+    if (stream !== undefined) return stream
+    tools.keeper.remove(waiting)
+    stream = openEventStream(response, headers, tools.keeper, tools.limits, (reason) =>
+      tools.onCut(options.route, reason),
+    )
+    for (const early of finished) stream.send(early)
+    return stream
+  }
+
+  const waiting = {
+    tick(now: number) {
+      if (now - since >= tools.limits.keepAlive) open().write(keepAlive)
+    },
+  }
+  if (options.events) tools.keeper.add(waiting)
+  response.on('close', () => tools.keeper.remove(waiting))
+
+  const conclude = (): void => {
+    tools.keeper.remove(waiting)
+    if (response.destroyed) return
+    if (stream === undefined && finished.length > 0 && (options.json || !options.events)) {
+      const texts = finished.map(({ text }) => text)
+      const body = options.batch ? `[${texts.join(',')}]` : texts.join('')
+      sendJson(response, status, oneLine(body), headers)
+      return
+    }
+    open().close()
+  }
+
+  const finish = (message: Response): void => {
+    left--
+    if (stream !== undefined) stream.send(message)
+    else finished.push(message)
+    if (left === 0) conclude()
+  }
+
+  const fail = (request: Request, error: ProxyError): void => {
+    if (error.code === 'CANCELLED' && options.events) {
+      // A cancelled request gets no response (2025-11-25, Cancellation, "Behavior Requirements").
+      left--
+      if (left === 0) conclude()
+      return
+    }
+    if (options.requests.length === 1 && (!options.quiet || loud.has(error.code))) {
+      status = error.status
+      Object.assign(headers, errorHeaders(error))
+    }
+    finish(failureOf(request.idText, error))
+  }
+
+  const replies = options.requests.map((request): Reply => ({
+    carries: options.events,
+    send: (message: Message) => (options.events ? open().send(message) : true),
+    finish,
+    fail: (error) => fail(request, error),
+    onceDrained(task) {
+      if (stream === undefined) task()
+      else stream.onceDrained(task)
+    },
+  }))
+  return { replies, headers }
+}

@@ -1,0 +1,41 @@
+// The `rpc` dialect towards clients: a POST of plain JSON-RPC, without handshake or session, answered in JSON.
+import { ProxyError } from '../errors.ts'
+import { failure } from '../protocol/jsonrpc.ts'
+import type { Relay, Visit } from './exchange.ts'
+import { answerPost, sendAccepted } from './reply.ts'
+import type { Tools } from './reply.ts'
+
+export async function serveRpc(visit: Visit, relay: Relay, tools: Tools): Promise<void> {
+  const { response, caller, body } = visit
+  if (body === undefined) throw new ProxyError('BODY_INVALID', 'the body is empty')
+  const requests = body.messages.filter((message) => message.kind === 'request')
+  for (const message of body.messages) {
+    if (message.kind !== 'request') relay.singlePost(caller, message)
+  }
+  if (requests.length === 0) {
+    sendAccepted(response)
+    return
+  }
+  const answer = answerPost(response, tools, {
+    route: caller.route,
+    requests,
+    batch: body.batch,
+    json: true,
+    events: false,
+    quiet: false,
+  })
+  requests.forEach((message, index) => {
+    const reply = answer.replies[index]
+    if (reply === undefined) return
+    if (message.method === 'server/discover') {
+      // Clients of 2026-07-28 ask this first and fall back to `initialize` on exactly this answer; session backends
+      // have been seen to crash on it, so they are not asked.
+      reply.finish(failure(message.idText, -32601, 'server/discover is not served here'))
+      return
+    }
+    response.on('close', () => {
+      if (!response.writableEnded) relay.abandonSingle(reply)
+    })
+    relay.single(caller, message, reply)
+  })
+}

@@ -1,0 +1,137 @@
+// The `streamable` dialect towards clients (2025-03-26 to 2025-11-25, Transports, "Streamable HTTP"): sessions, POSTs
+// answered in JSON or as an event stream, standing GET streams, DELETE.
+import { ProxyError } from '../errors.ts'
+import type { Request } from '../protocol/jsonrpc.ts'
+import { accepts } from './classify.ts'
+import { openEventStream } from './event-stream.ts'
+import type { Body, ClientSession, Relay, Reply, Visit } from './exchange.ts'
+import { answerPost, sendAccepted } from './reply.ts'
+import type { PostAnswer, Tools } from './reply.ts'
+
+export async function serveStreamable(visit: Visit, relay: Relay, tools: Tools): Promise<void> {
+  checkRevision(visit)
+  switch (visit.request.method) {
+    case 'POST':
+      return post(visit, relay, tools)
+    case 'GET':
+      return openStream(visit, relay, tools)
+    default:
+      return end(visit, relay)
+  }
+}
+
+/**
+ * An unknown but well-formed revision passes: the session knows what was negotiated (2025-11-25, Transports, "Protocol
+ * Version Header", asks for 400 where it is invalid).
+ */
+function checkRevision({ request }: Visit): void {
+  const revision = request.headers['mcp-protocol-version']
+  if (revision === undefined || /^\d{4}-\d{2}-\d{2}$/.test(String(revision))) return
+  throw new ProxyError('REVISION_UNSUPPORTED', 'the MCP-Protocol-Version header is not a revision')
+}
+
+async function find({ caller, sessionId }: Visit, relay: Relay): Promise<ClientSession> {
+  if (sessionId === undefined) {
+    throw new ProxyError('SESSION_REQUIRED', 'this request needs an Mcp-Session-Id header')
+  }
+  const session = await relay.find(caller, sessionId)
+  if (session.dialect !== 'streamable') throw new ProxyError('SESSION_UNKNOWN', 'no such session')
+  return session
+}
+
+async function post(visit: Visit, relay: Relay, tools: Tools): Promise<void> {
+  const { body, caller } = visit
+  if (body === undefined) throw new ProxyError('BODY_INVALID', 'the body is empty')
+  const opening = body.messages.some(isInitialize)
+  if (body.batch && opening) {
+    throw new ProxyError('MESSAGE_INVALID', 'initialize must not be part of a batch')
+  }
+  const fresh = visit.sessionId === undefined
+  const session = fresh ? await relay.begin(caller, 'streamable') : await find(visit, relay)
+  checkBatch(body, session)
+  const requests = body.messages.filter((message) => message.kind === 'request')
+  if (visit.response.destroyed) {
+    if (fresh) await session.end()
+    return
+  }
+  if (requests.length === 0) sendAccepted(visit.response)
+  else answer(visit, session, requests, tools, fresh)
+  for (const message of body.messages) {
+    if (message.kind !== 'request') session.post(caller, message)
+  }
+}
+
+const isInitialize = (message: Body['messages'][number]): boolean =>
+  message.kind === 'request' && message.method === 'initialize'
+
+/** Batches came with 2025-03-26 and went with 2025-06-18. */
+function checkBatch(body: Body, session: ClientSession): void {
+  if (!body.batch || session.revision === undefined || session.revision === '2025-03-26') return
+  throw new ProxyError('MESSAGE_INVALID', `revision ${session.revision} has no batches`)
+}
+
+function answer(
+  visit: Visit,
+  session: ClientSession,
+  requests: readonly Request[],
+  tools: Tools,
+  fresh: boolean,
+): void {
+  const { response, caller, request } = visit
+  const { accept } = request.headers
+  const whole = answerPost(response, tools, {
+    route: caller.route,
+    requests,
+    batch: visit.body?.batch ?? false,
+    json: accepts(accept, 'application/json') || !accepts(accept, 'text/event-stream'),
+    events: accepts(accept, 'text/event-stream'),
+    quiet: true,
+  })
+  if (fresh) whole.headers['mcp-session-id'] = session.id
+  requests.forEach((message, index) => {
+    const plain = whole.replies[index]
+    if (plain === undefined) return
+    const reply = fresh ? endingOnFailure(plain, session, whole) : plain
+    // Gone is not cancelled (2025-11-25, Transports, "Sending Messages to the Server", item 6): the session goes on.
+    response.on('close', () => {
+      if (!response.writableEnded) session.abandon(reply)
+    })
+    session.request(caller, message, reply)
+  })
+}
+
+/** A session whose `initialize` failed is none: its id is taken back if it has not gone out. */
+function endingOnFailure(reply: Reply, session: ClientSession, whole: PostAnswer): Reply {
+  const giveUp = () => {
+    delete whole.headers['mcp-session-id']
+    void session.end()
+  }
+  return {
+    ...reply,
+    finish(response) {
+      if (response.failed) giveUp()
+      reply.finish(response)
+    },
+    fail(error) {
+      giveUp()
+      reply.fail(error)
+    },
+  }
+}
+
+async function openStream(visit: Visit, relay: Relay, tools: Tools): Promise<void> {
+  const { response, caller } = visit
+  const session = await find(visit, relay)
+  if (response.destroyed) return
+  const stream = openEventStream(response, {}, tools.keeper, tools.limits, (reason) =>
+    tools.onCut(caller.route, reason),
+  )
+  response.on('close', session.attach(stream))
+}
+
+async function end(visit: Visit, relay: Relay): Promise<void> {
+  const session = await find(visit, relay)
+  await session.end()
+  visit.response.writeHead(204)
+  visit.response.end()
+}

@@ -1,0 +1,149 @@
+// The configured backends: where a caller's route leads once its parameters are filled in, and which dialect is spoken
+// there. A dialect that had to be found out is remembered for the route.
+import type { BackendDialect, Headers, Target } from '../backends/backend.ts'
+import { detect } from '../backends/detect.ts'
+import { createHttpClient } from '../backends/http-client.ts'
+import type { BackendOptions } from '../backends/options.ts'
+import { createRpcBackend } from '../backends/rpc.ts'
+import { createSseBackend } from '../backends/sse.ts'
+import type { Clock } from '../clock.ts'
+import type { Config, McpRoute } from '../config/schema.ts'
+import { expandHeader, expandPath } from '../config/template.ts'
+import type { ParameterValues } from '../config/template.ts'
+import { ProxyError } from '../errors.ts'
+import type { RuleName } from '../event-stream/rules.ts'
+import type { Caller } from '../frontends/exchange.ts'
+import { dialects } from '../protocol/dialects.ts'
+import type { DialectTraits } from '../protocol/dialects.ts'
+import type { Log } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+
+export interface Resolved {
+  readonly target: Target
+  readonly traits: DialectTraits
+  readonly dialect: BackendDialect
+  /** Whether client sessions get streams of their own. */
+  readonly stream: 'auto' | 'own' | 'shared'
+}
+
+export interface Backends {
+  /** At once where the dialect is known. Throws or rejects with what detection met. */
+  resolve(caller: Caller): Resolved | Promise<Resolved>
+  /** What a route sets on every request to its backend. */
+  headers(route: McpRoute, parameters: ParameterValues): Headers
+  close(): Promise<void>
+}
+
+interface Services {
+  readonly clock: Clock
+  readonly log: Log
+  readonly metrics: Metrics
+}
+
+export function createBackends(config: Config, services: Services): Backends {
+  const all = new Map<string, RouteBackend>()
+  for (const route of config.routes) {
+    if ('backend' in route) all.set(route.name, createRouteBackend(route, config, services))
+  }
+  return {
+    resolve(caller) {
+      const backend = all.get(caller.route)
+      if (backend === undefined) {
+        throw new ProxyError('ROUTE_UNKNOWN', `no route "${caller.route}"`)
+      }
+      return backend.resolve(caller)
+    },
+    headers(route, parameters) {
+      const headers: Record<string, string> = {}
+      for (const [name, template] of Object.entries(route.backend.headers)) {
+        headers[name] = expandHeader(template, parameters)
+      }
+      return headers
+    },
+    async close() {
+      await Promise.all([...all.values()].map(({ close }) => close()))
+    },
+  }
+}
+
+interface RouteBackend {
+  resolve(caller: Caller): Resolved | Promise<Resolved>
+  close(): Promise<void>
+}
+
+type Spoken = 'sse' | 'rpc'
+
+function createRouteBackend(route: McpRoute, config: Config, services: Services): RouteBackend {
+  const { backend, name } = route
+  const { clock, log, metrics } = services
+  const http = createHttpClient({
+    clock,
+    connectTime: backend.connectTime,
+    wakeTime: backend.wakeTime,
+    onRetry: (_, reason) => log.info({ route: name, reason }, 'backend retried'),
+  })
+  const options: BackendOptions = {
+    http,
+    clock,
+    endpointTime: backend.endpointTime,
+    maxEventBytes: config.limits.event,
+    rules: backend.repair as BackendOptions['rules'],
+    origins: backend.origins,
+    onRepair: (_, rule, line) => repaired(rule, line),
+  }
+  const speakers: Record<Spoken, BackendDialect> = {
+    sse: createSseBackend(options),
+    rpc: createRpcBackend(options),
+  }
+  const told = new Set<RuleName>()
+  const repaired = (rule: RuleName, line: string): void => {
+    metrics.repaired(name, rule)
+    if (told.has(rule)) return
+    told.add(rule)
+    log.warn({ route: name, rule, line: line.slice(0, 200) }, 'event stream repaired')
+  }
+
+  let spoken: Spoken | undefined = backend.dialect === 'auto' ? undefined : backend.dialect
+  let detecting: Promise<Spoken> | undefined
+
+  const find = async (target: Target, headers: Headers): Promise<Spoken> => {
+    try {
+      const found = await detect(target, headers, options)
+      log.info(
+        { route: name, dialect: found.dialect, evidence: found.evidence },
+        'backend detected',
+      )
+      spoken = found.dialect
+      return found.dialect
+    } finally {
+      detecting = undefined
+    }
+  }
+
+  const resolved = (target: Target, dialect: Spoken): Resolved => ({
+    target,
+    dialect: speakers[dialect],
+    traits: dialects[dialect],
+    stream: dialect === 'sse' ? backend.stream : 'own',
+  })
+
+  return {
+    resolve(caller) {
+      const target = targetOf(route, caller.parameters)
+      if (spoken !== undefined) return resolved(target, spoken)
+      detecting ??= find(target, caller.headers)
+      return detecting.then((dialect) => resolved(target, dialect))
+    },
+    close: () => http.close(),
+  }
+}
+
+function targetOf({ name, backend }: McpRoute, parameters: ParameterValues): Target {
+  const url = new URL(expandPath(backend.url, parameters))
+  const messages = backend.messages
+  return {
+    route: name,
+    url,
+    messages: messages === undefined ? undefined : new URL(expandPath(messages, parameters), url),
+  }
+}

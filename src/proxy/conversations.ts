@@ -1,0 +1,126 @@
+// Which conversation serves whom: one for each client session, a pooled one for requests without a session, a common one
+// where the backend keeps one queue for all streams of a user (design, rule 11).
+import { createHash } from 'node:crypto'
+import type { Caller } from '../frontends/exchange.ts'
+import type { Backends, Resolved } from './backends.ts'
+import { Live } from './live.ts'
+import type { LiveServices, MemberPort } from './live.ts'
+
+export interface Conversations {
+  /** The conversation for a new client session. */
+  own(caller: Caller): Live | Promise<Live>
+  /** The conversation for requests of callers without a session; they are its member `single`. */
+  pooled(caller: Caller, single: string): Live | Promise<Live>
+  /** Closes pooled conversations not used since `before`, in the clock's ms. */
+  reap(before: number): void
+  close(): void
+}
+
+export function createConversations(services: LiveServices, backends: Backends): Conversations {
+  const all = new Set<Live>()
+  const pools = new Map<string, Live>()
+  /** Conversations on a shared stream, by whose stream it is. */
+  const shared = new Map<string, Live>()
+  /** Who was told to POST where: the same place twice gives a shared stream away. */
+  const endpoints = new Map<string, Live>()
+  /** Routes whose backend has been found to share streams. */
+  const sharing = new Set<string>()
+
+  const forget = (live: Live, map: Map<string, Live>): void => {
+    for (const [key, each] of map) if (each === live) map.delete(key)
+  }
+
+  const alive = (map: Map<string, Live>, key: string): Live | undefined => {
+    const live = map.get(key)?.current
+    if (live === undefined || live.closed) {
+      map.delete(key)
+      return undefined
+    }
+    return live
+  }
+
+  const create = (resolved: Resolved, caller: Caller, key: string): Live => {
+    const onEndpoint = (live: Live, url: string): void => {
+      if (resolved.stream === 'own') return
+      const place = `${key}\n${url}`
+      const other = alive(endpoints, place)
+      if (other === undefined) endpoints.set(place, live)
+      else if (other !== live) {
+        services.log.info(
+          { route: caller.route },
+          'the backend keeps one queue for all streams of a user; its sessions share a stream from now on',
+        )
+        sharing.add(caller.route)
+        other.absorb(live)
+        shared.set(key, other)
+      }
+    }
+    const live = new Live(services, {
+      target: resolved.target,
+      traits: resolved.traits,
+      dialect: resolved.dialect,
+      headers: caller.headers,
+      onEndpoint,
+      onClosed: () => {
+        all.delete(live)
+        for (const map of [pools, shared, endpoints]) forget(live, map)
+      },
+    })
+    all.add(live)
+    return live
+  }
+
+  const find = (resolved: Resolved, caller: Caller): { live: Live | undefined; key: string } => {
+    const key = keyOf(resolved, caller)
+    return { key, live: alive(shared, key) }
+  }
+
+  const own = (resolved: Resolved, caller: Caller): Live => {
+    const { live: existing, key } = find(resolved, caller)
+    if (existing !== undefined) return existing
+    const live = create(resolved, caller, key)
+    if (resolved.stream === 'shared' || sharing.has(caller.route)) shared.set(key, live)
+    return live
+  }
+
+  const pooled = (resolved: Resolved, caller: Caller, single: string): Live => {
+    const { live: common, key } = find(resolved, caller)
+    const existing = common ?? alive(pools, key)
+    const live = existing ?? own(resolved, caller)
+    if (!live.has(single)) live.join(single, singlePort(caller), true)
+    pools.set(key, live)
+    return live
+  }
+
+  const resolve = (caller: Caller, use: (resolved: Resolved) => Live): Live | Promise<Live> => {
+    const resolved = backends.resolve(caller)
+    return resolved instanceof Promise ? resolved.then(use) : use(resolved)
+  }
+
+  return {
+    own: (caller) => resolve(caller, (resolved) => own(resolved, caller)),
+    pooled: (caller, single) => resolve(caller, (resolved) => pooled(resolved, caller, single)),
+    reap(before) {
+      for (const live of all) {
+        if (live.onlySingles && live.idle && live.used < before) live.close()
+      }
+    },
+    close() {
+      for (const live of all) live.close()
+    },
+  }
+}
+
+/** Whose stream it is: the same URL asked with the same credentials. */
+const keyOf = ({ target }: Resolved, caller: Caller): string =>
+  createHash('sha256')
+    .update(`${target.route}\n${target.url.href}\n${caller.principal}`)
+    .digest('base64url')
+
+const singlePort = (caller: Caller): MemberPort => ({
+  outlets: [],
+  headers: caller.headers,
+  negotiated() {},
+  exchangeStarted() {},
+  exchangeEnded() {},
+})

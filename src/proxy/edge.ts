@@ -1,0 +1,166 @@
+// The HTTP edge: who may talk to us (Host, Origin), what browsers are told (CORS), and which headers of a client's
+// request go on to the backend. Pure functions of headers; nothing here sends anything.
+import { createHash } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Config } from '../config/schema.ts'
+import { ProxyError } from '../errors.ts'
+
+export interface Edge {
+  /** Throws HOST_FORBIDDEN or ORIGIN_FORBIDDEN. Answers the CORS headers for the answer. */
+  admit(headers: IncomingHttpHeaders): Record<string, string>
+  /** CORS headers for a preflight, besides those of `admit`. */
+  preflight(headers: IncomingHttpHeaders, allow: string): Record<string, string>
+}
+
+const loopbackNames = new Set(['localhost', '127.0.0.1', '[::1]', '::1'])
+
+const hostnameOf = (host: string): string => host.replace(/:\d*$/, '').toLowerCase()
+
+const isLoopbackOrigin = (origin: string): boolean => {
+  const match = /^https?:\/\/(\[[^\]]+\]|[^/:]+)(?::\d+)?$/.exec(origin)
+  return match?.[1] !== undefined && loopbackNames.has(match[1].toLowerCase())
+}
+
+/** What browsers may read of our answers. */
+const exposed = 'Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate, Retry-After'
+
+const usualRequestHeaders =
+  'authorization, content-type, accept, mcp-protocol-version, mcp-session-id, last-event-id, mcp-method, mcp-name'
+
+export function createEdge(
+  config: Pick<Config, 'listen' | 'publicUrl' | 'origins' | 'hosts'>,
+): Edge {
+  const onLoopback = loopbackNames.has(config.listen.host)
+  const ours = config.publicUrl === undefined ? undefined : new URL(config.publicUrl)
+  const origins = new Set(config.origins)
+  const hosts = new Set([...loopbackNames, ...config.hosts.map((host) => host.toLowerCase())])
+  if (ours !== undefined) hosts.add(ours.hostname)
+
+  const allows = (origin: string): boolean =>
+    origins.has('*') ||
+    origins.has(origin) ||
+    origin === ours?.origin ||
+    (onLoopback && isLoopbackOrigin(origin))
+
+  return {
+    admit({ host, origin }) {
+      // Against DNS rebinding (2025-11-25, Transports, "Security Warning").
+      if (onLoopback && (host === undefined || !hosts.has(hostnameOf(host)))) {
+        throw new ProxyError('HOST_FORBIDDEN', `host "${host ?? ''}" is not served here`)
+      }
+      if (origin === undefined) return {}
+      if (!allows(origin)) {
+        throw new ProxyError('ORIGIN_FORBIDDEN', `origin "${origin}" is not allowed`)
+      }
+      return {
+        'access-control-allow-origin': origin,
+        'access-control-expose-headers': exposed,
+        vary: 'Origin',
+      }
+    },
+    preflight(headers, allow) {
+      return {
+        'access-control-allow-methods': allow,
+        'access-control-allow-headers':
+          headers['access-control-request-headers'] ?? usualRequestHeaders,
+        'access-control-max-age': '86400',
+      }
+    },
+  }
+}
+
+// Hop-by-hop (RFC 9110, section 7.6.1), what is ours to set per dialect, and what would let a client pose as somebody:
+// the first users' backend trusts `x-user-id`.
+const dropped = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'expect',
+  'host',
+  'accept',
+  'accept-encoding',
+  'content-type',
+  'content-length',
+  'content-encoding',
+  'origin',
+  'referer',
+  'cookie',
+  'forwarded',
+  'via',
+  'x-real-ip',
+  'x-original-url',
+  'x-rewrite-url',
+  'last-event-id',
+])
+const droppedPrefixes = [
+  'mcp-',
+  'x-forwarded-',
+  'proxy-',
+  'sec-',
+  'x-user-',
+  'x-client-',
+  'access-control-',
+]
+
+const isDropped = (name: string): boolean =>
+  dropped.has(name) ||
+  name.includes('_') ||
+  droppedPrefixes.some((prefix) => name.startsWith(prefix))
+
+/**
+ * Headers for the backend: those of the client that may pass, in lower case, without what a route sets (in any
+ * spelling: some servers fold `_` and `-`), then forwarding headers made anew, then the route's own.
+ */
+export function forwardedHeaders(
+  headers: IncomingHttpHeaders,
+  own: Readonly<Record<string, string>>,
+  from: { readonly address: string; readonly publicUrl: string | undefined },
+): Record<string, string> {
+  const named = new Set((headers.connection ?? '').toLowerCase().split(/\s*,\s*/))
+  const result: Record<string, string> = {}
+  for (const [name, value] of Object.entries(headers)) {
+    if (value === undefined || isDropped(name) || named.has(name)) continue
+    result[name] = Array.isArray(value) ? value.join(', ') : value
+  }
+  if (from.address !== '') result['x-forwarded-for'] = from.address
+  const ours = from.publicUrl === undefined ? undefined : new URL(from.publicUrl)
+  const host = ours?.host ?? headers.host
+  if (host !== undefined) result['x-forwarded-host'] = host
+  result['x-forwarded-proto'] = ours?.protocol.slice(0, -1) ?? 'http'
+  return Object.assign(result, own)
+}
+
+/** Headers that describe a client or a request rather than say who is asking. */
+const descriptive = new Set([
+  'user-agent',
+  'accept-language',
+  'traceparent',
+  'tracestate',
+  'baggage',
+  'x-request-id',
+  'x-correlation-id',
+  'cache-control',
+  'pragma',
+  'priority',
+  'dnt',
+  'date',
+  'x-forwarded-for',
+  'x-forwarded-host',
+  'x-forwarded-proto',
+])
+
+/**
+ * Who is asking, as far as the backend can tell: a digest of every forwarded header that could matter to it. Callers with
+ * different ones never share a backend session.
+ */
+export function principalOf(headers: Readonly<Record<string, string>>): string {
+  const hash = createHash('sha256')
+  for (const name of Object.keys(headers).sort()) {
+    if (!descriptive.has(name)) hash.update(`${name}:${headers[name]}\n`)
+  }
+  return hash.digest('base64url')
+}

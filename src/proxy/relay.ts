@@ -1,0 +1,189 @@
+// The relay: sessions and single requests of all routes, each led to the conversation that serves it. Frontends,
+// bridge, backends and store meet here and in live.ts, and nowhere else.
+import { randomBytes, randomInt } from 'node:crypto'
+import type { Clock } from '../clock.ts'
+import { ProxyError } from '../errors.ts'
+import type { Caller, Relay } from '../frontends/exchange.ts'
+import type { SessionStore } from '../sessions/store.ts'
+import type { Log } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import type { Backends } from './backends.ts'
+import { createConversations } from './conversations.ts'
+import type { Live, LiveServices } from './live.ts'
+import { createPendingExchanges } from './pending.ts'
+import { Session } from './session.ts'
+import type { SessionServices } from './session.ts'
+
+export interface RelayServices {
+  readonly clock: Clock
+  readonly log: Log
+  readonly metrics: Metrics
+  readonly store: SessionStore
+  readonly backends: Backends
+  readonly limits: { readonly requestTime: number; readonly idleTime: number }
+}
+
+export interface RunningRelay extends Relay {
+  /** Exchanges that wait for their answers. */
+  readonly exchanges: number
+  readonly sessions: number
+  /** Takes no new session or request; resolves when nothing waits any more, or after `ms`. */
+  drain(ms: number): Promise<void>
+  /** Ends every session and closes every backend session. */
+  close(): Promise<void>
+}
+
+/** ms until a client whose stream we end may come back. */
+const retryHint = 1000
+
+/** How often idle sessions are looked for. */
+const reapInterval = 5000
+
+/** The member that stands for all requests without a session. */
+const single = 'single'
+
+export function createRelay(services: RelayServices): RunningRelay {
+  const { clock, log, metrics, store, limits } = services
+  const pending = createPendingExchanges(clock, limits.requestTime)
+  const liveServices: LiveServices = {
+    clock,
+    log,
+    metrics,
+    pending,
+    // 2^20 starts with 2^32 numbers each: unique over replicas for all practical purposes, and safe as JSON integers.
+    ids: { next: randomInt(1, 2 ** 20) * 2 ** 32 },
+  }
+  const conversations = createConversations(liveServices, services.backends)
+  const sessions = new Map<string, Session>()
+  let draining = false
+
+  const end = async (id: string, retry?: number): Promise<void> => {
+    const session = sessions.get(id)
+    if (session === undefined) return
+    sessions.delete(id)
+    session.close(retry)
+    await store.delete(id)
+  }
+
+  const stopReaping = clock.every(reapInterval, () => {
+    conversations.reap(clock.now() - limits.idleTime)
+    store.reap().then(
+      (ids) => {
+        for (const id of ids) void end(id)
+      },
+      (error: unknown) => log.error({ err: error }, 'reaping sessions failed'),
+    )
+  })
+
+  const refuseWhenDraining = (): void => {
+    if (!draining) return
+    throw new ProxyError('SHUTTING_DOWN', 'this replica is shutting down', { retryAfter: 1 })
+  }
+
+  metrics.readSessionsFrom(() => store.size)
+
+  const sessionServices: SessionServices = {
+    store,
+    converse: (caller) => conversations.own(caller),
+    abandon: (reply) => pending.abandon(reply, false),
+    end,
+  }
+
+  /** The conversation for a request without a session; detection may have to come first. */
+  const withPool = (
+    caller: Caller,
+    use: (live: Live) => void,
+    fail: (error: ProxyError) => void,
+  ): void => {
+    let found: Live | Promise<Live>
+    try {
+      found = conversations.pooled(caller, single)
+    } catch (error) {
+      fail(ProxyError.from(error))
+      return
+    }
+    if (found instanceof Promise) {
+      found.then(
+        (live) => use(live.current),
+        (error: unknown) => fail(ProxyError.from(error)),
+      )
+    } else use(found.current)
+  }
+
+  return {
+    get exchanges() {
+      return pending.size
+    },
+    get sessions() {
+      return sessions.size
+    },
+    async begin(caller, dialect) {
+      refuseWhenDraining()
+      const id = randomBytes(24).toString('base64url')
+      const { route, parameters } = caller
+      const principal = 'anonymous'
+      const removed = await store.create({ id, route, parameters, principal, dialect })
+      for (const other of removed) void end(other)
+      const session = new Session(id, dialect, caller, sessionServices)
+      sessions.set(id, session)
+      return session
+    },
+    async find(caller, id) {
+      const record = await store.get(id)
+      const session = sessions.get(id)
+      const same =
+        record?.route === caller.route &&
+        Object.entries(caller.parameters).every(
+          ([name, value]) => record.parameters[name] === value,
+        )
+      // Somebody else's session and no session look the same from outside.
+      if (session === undefined || !same) {
+        throw new ProxyError('SESSION_UNKNOWN', 'no such session; initialize again')
+      }
+      store.touch(id)
+      return session
+    },
+    single(caller, message, reply) {
+      if (draining) {
+        reply.fail(new ProxyError('SHUTTING_DOWN', 'this replica is shutting down'))
+        return
+      }
+      withPool(
+        caller,
+        (live) => live.request(single, caller, message, reply),
+        (error) => reply.fail(error),
+      )
+    },
+    abandonSingle(reply) {
+      pending.abandon(reply, true)
+    },
+    singlePost(caller, message) {
+      withPool(
+        caller,
+        (live) => live.post(single, caller, message),
+        (error) => log.warn({ route: caller.route, err: error }, 'message not taken'),
+      )
+    },
+    async drain(ms) {
+      draining = true
+      if (pending.size === 0) return
+      await new Promise<void>((resolve) => {
+        const stopLooking = clock.every(50, () => pending.size === 0 && done())
+        const callOff = clock.after(ms, () => done())
+        const done = (): void => {
+          stopLooking()
+          callOff()
+          resolve()
+        }
+      })
+    },
+    async close() {
+      draining = true
+      stopReaping()
+      await Promise.all([...sessions.keys()].map((id) => end(id, retryHint)))
+      conversations.close()
+      pending.close()
+      await store.close()
+    },
+  }
+}

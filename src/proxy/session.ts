@@ -1,0 +1,141 @@
+// One client session: it finds its conversation at its first message, and keeps to it.
+import type { Headers } from '../backends/backend.ts'
+import { ProxyError } from '../errors.ts'
+import type { Caller, ClientSession, Outlet, Reply } from '../frontends/exchange.ts'
+import { failureOf } from '../frontends/reply.ts'
+import type { Dialect } from '../protocol/dialects.ts'
+import type { Notification, Request, Response } from '../protocol/jsonrpc.ts'
+import type { SessionStore } from '../sessions/store.ts'
+import type { Live, MemberPort } from './live.ts'
+
+export interface SessionServices {
+  readonly store: SessionStore
+  /** Finds the conversation that is to serve the session. */
+  readonly converse: (caller: Caller) => Live | Promise<Live>
+  /** The HTTP request behind a reply has gone. */
+  readonly abandon: (reply: Reply) => void
+  /** Takes the session off the books; calls `close`. */
+  readonly end: (id: string) => Promise<void>
+}
+
+export class Session implements ClientSession, MemberPort {
+  readonly id: string
+  readonly dialect: Dialect
+  readonly outlets: Outlet[] = []
+  headers: Headers
+  revision: string | undefined
+  private readonly services: SessionServices
+  private live: Live | undefined
+  /** Messages that came before the conversation was found, in their order. */
+  private waiting: ((found: Live | ProxyError) => void)[] | undefined
+  private closed = false
+
+  constructor(id: string, dialect: Dialect, caller: Caller, services: SessionServices) {
+    this.id = id
+    this.dialect = dialect
+    this.headers = caller.headers
+    this.services = services
+  }
+
+  negotiated(revision: string): void {
+    this.revision = revision
+  }
+
+  exchangeStarted(): void {
+    this.services.store.hold(this.id)
+  }
+
+  exchangeEnded(): void {
+    this.services.store.release(this.id)
+  }
+
+  request(caller: Caller, message: Request, reply?: Reply): void {
+    this.withLive(caller, (found) => {
+      if (!(found instanceof ProxyError)) found.request(this.id, caller, message, reply)
+      else if (reply !== undefined) reply.fail(found)
+      else this.outlets.at(-1)?.send(failureOf(message.idText, found))
+    })
+  }
+
+  post(caller: Caller, message: Notification | Response): void {
+    // Nobody waits for an answer to these, so where no backend is to be had there is nobody to tell.
+    this.withLive(caller, (found) => {
+      if (!(found instanceof ProxyError)) found.post(this.id, caller, message)
+    })
+  }
+
+  abandon(reply: Reply): void {
+    this.services.abandon(reply)
+  }
+
+  attach(outlet: Outlet): () => void {
+    this.outlets.push(outlet)
+    this.services.store.hold(this.id)
+    this.live?.current.stream(this.id, true)
+    let attached = true
+    return () => {
+      if (!attached) return
+      attached = false
+      this.outlets.splice(this.outlets.indexOf(outlet), 1)
+      this.services.store.release(this.id)
+      if (!this.closed) this.live?.current.stream(this.id, false)
+    }
+  }
+
+  end(): Promise<void> {
+    return this.services.end(this.id)
+  }
+
+  /** Leaves the conversation and ends all streams; `retry` as in `Outlet.close`. */
+  close(retry?: number): void {
+    if (this.closed) return
+    this.closed = true
+    this.live?.current.leave(this.id)
+    for (const outlet of this.outlets) outlet.close(retry)
+  }
+
+  private withLive(caller: Caller, use: (found: Live | ProxyError) => void): void {
+    if (this.waiting !== undefined) {
+      this.waiting.push(use)
+      return
+    }
+    if (this.live !== undefined && !this.live.current.closed) {
+      use(this.live.current)
+      return
+    }
+    const found = this.converse(caller)
+    if (found instanceof Promise) {
+      this.waiting = [use]
+      found.then(
+        (live) => this.found(live),
+        (error: unknown) => this.found(ProxyError.from(error)),
+      )
+    } else if (found instanceof ProxyError) use(found)
+    else use(this.joined(found))
+  }
+
+  private converse(caller: Caller): Live | Promise<Live> | ProxyError {
+    if (this.closed) return ended()
+    try {
+      return this.services.converse(caller)
+    } catch (error) {
+      return ProxyError.from(error)
+    }
+  }
+
+  private found(found: Live | ProxyError): void {
+    const waiting = this.waiting ?? []
+    this.waiting = undefined
+    const known = this.closed ? ended() : found
+    const live = known instanceof ProxyError ? known : this.joined(known)
+    for (const use of waiting) use(live instanceof ProxyError ? live : live.current)
+  }
+
+  private joined(live: Live): Live {
+    this.live = live
+    live.join(this.id, this)
+    return live
+  }
+}
+
+const ended = (): ProxyError => new ProxyError('SESSION_UNKNOWN', 'the session has ended')

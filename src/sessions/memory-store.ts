@@ -1,0 +1,114 @@
+// The memory home of sessions: one process, nothing survives it. A Map in order of last use serves as the queue for
+// reaping and for making room.
+import type { Clock } from '../clock.ts'
+import { ProxyError } from '../errors.ts'
+import type { SessionRecord, SessionStore, StoreLimits } from './store.ts'
+
+interface Entry {
+  readonly record: SessionRecord
+  used: number
+  holds: number
+}
+
+export function createMemoryStore(limits: StoreLimits, clock: Clock): SessionStore {
+  // Least recently used first: `touch` moves an entry to the end.
+  const entries = new Map<string, Entry>()
+  const perPrincipal = new Map<string, number>()
+
+  const count = (principal: string, by: number): void => {
+    const next = (perPrincipal.get(principal) ?? 0) + by
+    if (next === 0) perPrincipal.delete(principal)
+    else perPrincipal.set(principal, next)
+  }
+
+  const remove = (id: string): boolean => {
+    const entry = entries.get(id)
+    if (entry === undefined) return false
+    entries.delete(id)
+    count(entry.record.principal, -1)
+    return true
+  }
+
+  const use = (id: string, entry: Entry): void => {
+    entry.used = clock.now()
+    entries.delete(id)
+    entries.set(id, entry)
+  }
+
+  /** The least recently used session that may go. */
+  const idlest = (suits: (entry: Entry) => boolean): string | undefined => {
+    for (const [id, entry] of entries) if (entry.holds === 0 && suits(entry)) return id
+    return undefined
+  }
+
+  const makeRoom = (principal: string): string[] => {
+    const removed: string[] = []
+    const make = (limit: string, suits: (entry: Entry) => boolean) => {
+      const id = idlest(suits)
+      if (id === undefined) {
+        throw new ProxyError('LIMIT_REACHED', `too many sessions: ${limit}, all in use`, {
+          retryAfter: 5,
+        })
+      }
+      remove(id)
+      removed.push(id)
+    }
+    if ((perPrincipal.get(principal) ?? 0) >= limits.sessionsPerPrincipal) {
+      make(
+        `limits.sessionsPerPrincipal is ${limits.sessionsPerPrincipal}`,
+        ({ record }) => record.principal === principal,
+      )
+    }
+    if (entries.size >= limits.sessions) {
+      make(`limits.sessions is ${limits.sessions}`, () => true)
+    }
+    return removed
+  }
+
+  return {
+    get size() {
+      return entries.size
+    },
+    async create(record) {
+      const removed = makeRoom(record.principal)
+      entries.set(record.id, { record, used: clock.now(), holds: 0 })
+      count(record.principal, 1)
+      return removed
+    },
+    async get(id) {
+      return entries.get(id)?.record
+    },
+    touch(id) {
+      const entry = entries.get(id)
+      if (entry !== undefined) use(id, entry)
+    },
+    hold(id) {
+      const entry = entries.get(id)
+      if (entry !== undefined) entry.holds++
+    },
+    release(id) {
+      const entry = entries.get(id)
+      if (entry === undefined) return
+      entry.holds--
+      use(id, entry)
+    },
+    async delete(id) {
+      return remove(id)
+    },
+    async reap() {
+      const removed: string[] = []
+      const oldest = clock.now() - limits.idleTime
+      for (const [id, entry] of entries) {
+        if (entry.used > oldest) break
+        if (entry.holds > 0) continue
+        remove(id)
+        removed.push(id)
+      }
+      return removed
+    },
+    async close() {
+      entries.clear()
+      perPrincipal.clear()
+    },
+  }
+}
