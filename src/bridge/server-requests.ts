@@ -40,7 +40,7 @@ export function ask(conversation: Conversation, message: Request): Output[] {
     { type: 'dropped', reason: 'nobody-to-ask', detail: message.method },
     reply(
       conversation,
-      failure(message.idText, -32601, `no client here supports ${message.method}`),
+      failure(message.idText, -32601, `the client does not support ${message.method}`),
     ),
   ]
 }

@@ -1,0 +1,215 @@
+import { readFileSync, readdirSync } from 'node:fs'
+import { createParser } from 'eventsource-parser'
+import t from 'tap'
+import { createDecoder } from '../../src/event-stream/decode.ts'
+import type { Decoded } from '../../src/event-stream/decode.ts'
+import { encodeEndpoint, encodeMessage } from '../../src/event-stream/event.ts'
+import { ruleTable } from '../../src/event-stream/rules.ts'
+import type { RuleName, RuleSwitches } from '../../src/event-stream/rules.ts'
+import { everyByte, randomCuts, whole } from '../fixtures/split.ts'
+
+const folder = new URL('../fixtures/event-stream/', import.meta.url)
+const fixture = (name: string): Buffer => readFileSync(new URL(name, folder))
+const named = (suffix: string): string[] =>
+  readdirSync(folder)
+    .filter((file) => file.endsWith(suffix))
+    .map((file) => file.slice(0, -suffix.length))
+
+function decode(chunks: Iterable<Uint8Array>, rules: RuleSwitches = {}, limit = 1 << 20) {
+  const values: Decoded[] = []
+  const repairs = new Set<RuleName>()
+  const decoder = createDecoder(
+    {
+      maxEventBytes: limit,
+      rules,
+      endpoints: true,
+      isEndpoint: (data) => data.startsWith('/m') || data.startsWith('http://backend/'),
+    },
+    { decoded: (value) => values.push(value), repaired: (rule) => repairs.add(rule) },
+  )
+  for (const chunk of chunks) decoder.feed(chunk)
+  decoder.end()
+  return { values, repairs, decoder }
+}
+
+/** What was decoded, as we would write it. */
+const written = (values: Decoded[]): string =>
+  values
+    .map((value) => {
+      if (value.kind === 'endpoint') return encodeEndpoint(value.data)
+      return value.kind === 'message' ? encodeMessage(value.message.text) : ''
+    })
+    .join('')
+
+const cuts = { whole, 'split at every byte': everyByte, 'in random cuts': randomCuts }
+
+for (const name of named('.broken.txt')) {
+  const broken = fixture(`${name}.broken.txt`)
+  const repaired = fixture(`${name}.repaired.txt`).toString()
+  t.test(`rule ${name} mends its fixture`, async (t) => {
+    for (const [how, cut] of Object.entries(cuts)) {
+      const { values, repairs } = decode(
+        cut(broken),
+        // Where two rules could mend the same thing, the one under test is on its own.
+        name === 'message-per-line' ? { 'missing-blank-line': false } : {},
+      )
+      t.equal(written(values), repaired, how)
+      t.ok(repairs.has(name as RuleName), `counted under its name, ${how}`)
+    }
+    const off = decode(whole(broken), {
+      [name]: false,
+      ...(name === 'message-per-line' ? { 'missing-blank-line': false } : {}),
+    })
+    const bothHeartbeats = name === 'data-heartbeat'
+    if (bothHeartbeats) t.ok(off.values.some(({ kind }) => kind === 'error' || kind === 'stray'))
+    else t.not(written(off.values), repaired, 'and not when it is switched off')
+    t.notOk(off.repairs.has(name as RuleName))
+  })
+}
+
+for (const name of named('.legal.txt')) {
+  t.test(`the legal stream ${name} passes without repair`, async (t) => {
+    for (const [how, cut] of Object.entries(cuts)) {
+      const { values, repairs } = decode(cut(fixture(`${name}.legal.txt`)))
+      t.equal(written(values), fixture(`${name}.repaired.txt`).toString(), how)
+      t.same([...repairs], [], how)
+    }
+  })
+}
+
+t.test('every rule has a fixture, but the one that needs a clock', async (t) => {
+  const fixtures = new Set(named('.broken.txt'))
+  const without = ruleTable.map(({ name }) => name).filter((name) => !fixtures.has(name))
+  t.same(without, ['odd-endpoint'])
+})
+
+t.test('an endpoint in odd clothes is offered, and only one that could be one', async (t) => {
+  const odd: [string, string | undefined][] = [
+    ['data: /m?s=1\n\n', '/m?s=1'],
+    ['event: Endpoint\ndata: /m?s=1\n\n', '/m?s=1'],
+    ['event: message\ndata: http://backend/x\n\n', 'http://backend/x'],
+    ['data: {"type":"endpoint","endpoint":"/m"}\n\n', '/m'],
+    ['data: "/m"\n\n', '/m'],
+    ['data: /elsewhere\n\n', undefined],
+    ['data: http://evil/m\n\n', undefined],
+    ['event: connected\ndata: /m\n\n', undefined],
+    ['data: {"endpoint":"/m","url":"/m2"}\n\n', undefined],
+  ]
+  for (const [stream, expected] of odd) {
+    const { decoder, values } = decode(whole(Buffer.from(stream)))
+    t.equal(decoder.candidate, expected, stream)
+    t.notOk(
+      values.some(({ kind }) => kind === 'endpoint'),
+      'but never taken for one at once',
+    )
+    const off = decode(whole(Buffer.from(stream)), { 'odd-endpoint': false })
+    t.equal(off.decoder.candidate, undefined)
+  }
+})
+
+t.test('what cannot be mended is reported, not guessed', async (t) => {
+  const cases: [string, object][] = [
+    ['data: {"jsonrpc":"2.0","id":1,\n\n: c\nevent: x\n\n', { kind: 'error' }],
+    ["data: {'jsonrpc': '2.0', 'x': None}\n\n", { kind: 'error' }],
+    ['event: error\ndata: out of memory\n\n', { kind: 'error', text: 'out of memory' }],
+    ['data: connected\n\n', { kind: 'error', text: 'connected' }],
+    ['data: {"status":"acknowledged"}\n\n', { kind: 'stray', text: '{"status":"acknowledged"}' }],
+    ['event: status\ndata: {"jsonrpc":1}\n\n', { kind: 'noise', name: 'status' }],
+    ['event: heartbeat\ndata: {"timestamp": 1}\n\n', { kind: 'noise', name: 'heartbeat' }],
+  ]
+  for (const [stream, expected] of cases) {
+    t.match(decode(whole(Buffer.from(stream))).values, [expected], stream)
+  }
+})
+
+t.test('a message cut over two events does not swallow the next one', async (t) => {
+  const good = '{"jsonrpc":"2.0","id":2,"result":{}}'
+  const { values } = decode(
+    whole(Buffer.from(`data: {"a":"Hel\n\ndata: lo"}\n\ndata: ${good}\n\n`)),
+  )
+  t.equal(written(values), encodeMessage(good))
+})
+
+t.test('an event is bounded', async (t) => {
+  const line = Buffer.from(`data: ${'x'.repeat(1000)}\n`)
+  const streams: Record<string, (n: number) => Buffer> = {
+    'one endless line': () => Buffer.alloc(1000, 'x'),
+    'endless data lines': () => line,
+    'endless continuation': (n) => Buffer.from(n === 0 ? 'data: {\n' : `"k${n}": [],\n`.repeat(50)),
+    'endless blank lines in JSON': (n) =>
+      Buffer.from(n === 0 ? 'data: {\n"a":1,\n' : '\n"b":2,\n'.repeat(99)),
+  }
+  for (const [name, next] of Object.entries(streams)) {
+    let fed = 0
+    const feedAll = () =>
+      decode(
+        (function* () {
+          for (let n = 0; n < 1000; n++) {
+            const chunk = next(n)
+            fed += chunk.length
+            yield chunk
+          }
+        })(),
+        {},
+        20_000,
+      )
+    t.throws(feedAll, { code: 'EVENT_TOO_LARGE', message: /20000 bytes/ }, name)
+    t.ok(fed < 60_000, `${name}: soon`)
+  }
+})
+
+t.test('comments and heartbeats never add up to an event', async (t) => {
+  const stream = Buffer.from(`: ${'x'.repeat(500)}\nevent: ping\ndata: x\n\nunknown\n`)
+  t.doesNotThrow(() =>
+    decode(
+      Array.from({ length: 500 }, () => stream),
+      {},
+      2000,
+    ),
+  )
+})
+
+t.test('random legal streams say what the standard parser says', async (t) => {
+  let seed = 11
+  const random = (below: number): number => {
+    seed = (seed * 1103515245 + 12345) % 2147483648
+    return seed % below
+  }
+  const ends = ['\n', '\r\n', '\r']
+  for (let round = 0; round < 300; round++) {
+    const end = ends[random(3)] ?? '\n'
+    let stream = random(4) === 0 ? '\uFEFF' : ''
+    for (let event = 0; event < 6; event++) {
+      const json = JSON.stringify(
+        { jsonrpc: '2.0', id: event, result: { t: ['é', '☃', 'a\nb', '', '{"x":1}'][random(5)] } },
+        null,
+        random(2) * 2,
+      )
+      if (random(3) === 0) stream += `: note${end}`
+      if (random(3) === 0) stream += `id: ${event}${end}`
+      if (random(2) === 0) stream += `event:${random(2) ? ' ' : ''}message${end}`
+      for (const line of json.split('\n')) stream += `data: ${line}${end}`
+      stream += end
+      if (random(4) === 0) stream += `event: custom${end}data: whatever${end}${end}`
+    }
+    const expected: unknown[] = []
+    const parser = createParser({
+      onEvent: ({ event, data }) => {
+        if (event !== 'custom') expected.push(JSON.parse(data))
+      },
+    })
+    parser.feed(stream.replace(/^\uFEFF/, '').replace(/\r\n?/g, '\n'))
+    const { values, repairs } = decode(randomCuts(Buffer.from(stream)))
+    const got = values.flatMap((value) => (value.kind === 'message' ? [value.message.value] : []))
+    if (!t.same(got, expected) || !t.same([...repairs], [])) {
+      t.comment(JSON.stringify(stream))
+      break
+    }
+  }
+})
+
+t.test('retry and the last event id are kept', async (t) => {
+  const { decoder } = decode(whole(Buffer.from('retry: 1500\nid: 42\ndata: {}\n\nretry: abc\n\n')))
+  t.equal(decoder.retry, 1500)
+  t.equal(decoder.lastEventId, '42')
+})

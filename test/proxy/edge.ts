@@ -1,0 +1,131 @@
+import t from 'tap'
+import { createEdge, forwardedHeaders, principalOf } from '../../src/proxy/edge.ts'
+
+const edge = (over: object = {}) =>
+  createEdge({
+    listen: { host: '127.0.0.1', port: 8080 },
+    publicUrl: undefined,
+    origins: ['https://claude.ai'],
+    hosts: [],
+    ...over,
+  })
+
+t.test('bound to loopback, only loopback host names are served', async (t) => {
+  const { admit } = edge({ hosts: ['mcp.test'], publicUrl: 'https://public.example/x' })
+  for (const host of [
+    '127.0.0.1:8080',
+    'localhost',
+    'LOCALHOST:1',
+    '[::1]:8080',
+    'mcp.test:8080',
+    'public.example',
+  ]) {
+    t.doesNotThrow(() => admit({ host }), host)
+  }
+  for (const host of [
+    'evil.test',
+    '127.0.0.1.evil.test',
+    'localhost.evil.test:80',
+    '',
+    undefined,
+  ]) {
+    t.throws(() => admit({ host }), { code: 'HOST_FORBIDDEN', status: 403 }, String(host))
+  }
+  t.doesNotThrow(() => edge({ listen: { host: '0.0.0.0', port: 1 } }).admit({ host: 'any.test' }))
+})
+
+t.test('a present Origin must be allowed', async (t) => {
+  const { admit } = edge({ publicUrl: 'https://public.example/x' })
+  const host = 'localhost'
+  for (const origin of [
+    'https://claude.ai',
+    'https://public.example',
+    'http://localhost:6274',
+    'http://[::1]:1',
+  ]) {
+    t.match(admit({ host, origin }), { 'access-control-allow-origin': origin, vary: 'Origin' })
+  }
+  for (const origin of [
+    'https://evil.test',
+    'null',
+    'http://localhost.evil.test',
+    'https://claude.ai.evil.test',
+    'HTTPS://claude.ai/',
+  ]) {
+    t.throws(() => admit({ host, origin }), { code: 'ORIGIN_FORBIDDEN', status: 403 }, origin)
+  }
+  t.same(admit({ host }), {})
+  t.throws(
+    () =>
+      edge({ listen: { host: '0.0.0.0', port: 1 } }).admit({ host, origin: 'http://localhost' }),
+    { code: 'ORIGIN_FORBIDDEN' },
+    'loopback origins are trusted only on loopback',
+  )
+  t.match(edge({ origins: ['*'] }).admit({ host, origin: 'https://any.test' }), {
+    'access-control-allow-origin': 'https://any.test',
+  })
+})
+
+t.test('a preflight is told what it asked for', async (t) => {
+  const headers = { 'access-control-request-headers': 'x-mine, content-type' }
+  t.match(edge().preflight(headers, 'GET, POST'), {
+    'access-control-allow-headers': 'x-mine, content-type',
+    'access-control-allow-methods': 'GET, POST',
+  })
+  t.match(edge().preflight({}, 'POST')['access-control-allow-headers'], /mcp-session-id/)
+})
+
+t.test('headers for the backend', async (t) => {
+  const from = { address: '10.0.0.9', publicUrl: 'https://public.example' }
+  const given = {
+    host: 'localhost:8080',
+    connection: 'keep-alive, X-Secret-Hop',
+    'x-secret-hop': '1',
+    'keep-alive': '1',
+    authorization: 'Bearer t',
+    'x-api-key': 'k',
+    traceparent: '00-1',
+    'user-agent': 'ua',
+    'x-user-id': 'spoofed',
+    x_user_id: 'spoofed',
+    'x-client-name': 'spoofed',
+    'x-forwarded-for': '1.1.1.1',
+    forwarded: 'for=1.1.1.1',
+    cookie: 'a=b',
+    origin: 'https://claude.ai',
+    'mcp-session-id': 's',
+    'mcp-protocol-version': '2025-06-18',
+    'mcp-method': 'tools/list',
+    'accept-encoding': 'gzip',
+    'proxy-authorization': 'x',
+    'content-length': '3',
+  }
+  t.same(forwardedHeaders(given, { 'x-user-id': 'real' }, from), {
+    authorization: 'Bearer t',
+    'x-api-key': 'k',
+    traceparent: '00-1',
+    'user-agent': 'ua',
+    'x-forwarded-for': '10.0.0.9',
+    'x-forwarded-host': 'public.example',
+    'x-forwarded-proto': 'https',
+    'x-user-id': 'real',
+  })
+})
+
+t.test(
+  'callers with other credentials have another principal; descriptions make no difference',
+  async (t) => {
+    const base = principalOf({ authorization: 'a', 'x-user-id': 'u' })
+    t.equal(
+      principalOf({ 'x-user-id': 'u', authorization: 'a', 'user-agent': 'x', traceparent: 'y' }),
+      base,
+    )
+    for (const other of [
+      { authorization: 'b', 'x-user-id': 'u' },
+      { authorization: 'a' },
+      { authorization: 'a', 'x-user-id': 'u', 'x-api-key': '1' },
+    ]) {
+      t.not(principalOf(other), base)
+    }
+  },
+)
