@@ -35,6 +35,10 @@ export interface BackendListener {
   message(message: Message, inAnswerTo?: Message): void
   /** Where an `sse` backend wants its POSTs: called each time it says so, with the absolute URL. */
   endpoint?(url: string): void
+  /** JSON that is no JSON-RPC message, such as `{"status":"acknowledged"}`: perhaps the answer to a notification. */
+  stray?(text: string): void
+  /** Something unreadable, an `event: error`, or a refused notification: its text is for the log. */
+  trouble?(text: string): void
   /** The backend session is over and nothing more will come. Called at most once, never after `close`. */
   gone(error: ProxyError): void
 }

@@ -33,7 +33,7 @@ const excerpt = (text: string): string => text.slice(0, 200)
 
 /** `name` is the event's name, empty for a nameless one. */
 export function readEvent(name: string, data: string, context: EventContext): Decoded[] {
-  if (context.endpoints && name.trim() === 'endpoint') return [readEndpoint(data, context)]
+  if (context.endpoints && name === 'endpoint') return [readEndpoint(data, context)]
   const parsed = parse(data)
   if (parsed !== undefined) return readJson(name, data, parsed.value, context)
   return readText(name, data, context)

@@ -1,0 +1,160 @@
+// Reads the body of a backend's HTTP answer to a POST, whatever its content type says. What the answer means for the
+// message that was sent is the dialects' affair.
+import { createDecoder } from '../event-stream/decode.ts'
+import type { Decoder } from '../event-stream/decode.ts'
+import type { RuleName, RuleSwitches } from '../event-stream/rules.ts'
+import { ProxyError } from '../errors.ts'
+import type { Message } from '../protocol/jsonrpc.ts'
+import { readJson } from './answer-json.ts'
+import type { HttpAnswer } from './http-answer.ts'
+import { createSniffer } from './sniff.ts'
+import type { Form } from './sniff.ts'
+
+export type Answer =
+  /** An event stream; its messages have been passed on as they came. */
+  | { readonly form: 'stream' }
+  /** JSON: what was a message in it, and the text. */
+  | { readonly form: 'json'; readonly messages: readonly Message[]; readonly text: string }
+  /** `title` is that of an HTML page; `text` is cut to what a log line holds. */
+  | { readonly form: 'html'; readonly title: string; readonly text: string }
+  | { readonly form: 'text'; readonly text: string }
+  | { readonly form: 'empty' }
+  /** The body broke off or is larger than the limit. */
+  | { readonly form: 'broken'; readonly error: ProxyError }
+
+export interface AnswerOptions {
+  readonly route: string
+  /** Bytes of one event or one JSON answer. */
+  readonly maxEventBytes: number
+  readonly rules: RuleSwitches
+  repaired(rule: RuleName, line: string): void
+}
+
+export interface AnswerListener {
+  /** A message of an event stream. */
+  message(message: Message): void
+  stray?(text: string): void
+  trouble?(text: string): void
+}
+
+/** Of an error page only this much is read; the title stands at its start. */
+const pageBytes = 65_536
+const shownCharacters = 200
+
+const shown = (text: string): string => text.replace(/\s+/g, ' ').trim().slice(0, shownCharacters)
+const titleOf = (page: string): string => shown(/<title[^>]*>([^<]*)/i.exec(page)?.[1] ?? '')
+
+/** Decodes by UTF-8, and by the declared charset only where that fails. */
+function textOf(chunks: readonly Uint8Array[], contentType: string): string {
+  const bytes = chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks)
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch {
+    const charset = /charset\s*=\s*"?([^\s;"]+)/i.exec(contentType)?.[1] ?? 'utf-8'
+    try {
+      return new TextDecoder(charset).decode(bytes)
+    } catch {
+      return new TextDecoder().decode(bytes)
+    }
+  }
+}
+
+/** Resolves when the body is over, never rejects. Destroying the body ends it early with `broken`. */
+export function readAnswer(
+  answer: HttpAnswer,
+  options: AnswerOptions,
+  on: AnswerListener,
+): Promise<Answer> {
+  return new Promise((resolve) => {
+    const { body, headers } = answer
+    const { route, maxEventBytes } = options
+    const contentType = headers['content-type'] ?? ''
+    const sniffer = createSniffer(contentType)
+    let form: Form | undefined
+    let decoder: Decoder | undefined
+    let chunks: Uint8Array[] = []
+    let size = 0
+    let over = false
+
+    const broken = (error: ProxyError): void => {
+      over = true
+      resolve({ form: 'broken', error })
+      body.destroy()
+    }
+    const keep = (chunk: Uint8Array): void => {
+      chunks.push(chunk)
+      size += chunk.length
+      if (form === 'json' && size > maxEventBytes) {
+        const text = `the backend of route "${route}" sent an answer larger than ${maxEventBytes} bytes`
+        broken(new ProxyError('EVENT_TOO_LARGE', text))
+      } else if (form !== 'json' && size > pageBytes) {
+        over = true
+        resolve(finished(form ?? 'text'))
+        body.destroy()
+      }
+    }
+    const decode = (task: (to: Decoder) => void): void => {
+      decoder ??= streamDecoder(options, on)
+      try {
+        task(decoder)
+      } catch (reason) {
+        broken(ProxyError.from(reason))
+      }
+    }
+    const finished = (whole: Form): Answer => {
+      if (whole === 'stream') return { form: 'stream' }
+      if (whole === 'empty') return { form: 'empty' }
+      const text = textOf(chunks, contentType)
+      if (whole === 'html') return { form: 'html', title: titleOf(text), text: shown(text) }
+      if (whole === 'text') return { form: 'text', text: shown(text) }
+      const { messages, isJson } = readJson(text, options)
+      return isJson
+        ? { form: 'json', messages, text: shown(text) }
+        : { form: 'text', text: shown(text) }
+    }
+
+    body.on('data', (chunk: Uint8Array) => {
+      if (form === undefined) {
+        form = sniffer.take(chunk)
+        if (form === undefined) return
+        const { held } = sniffer
+        if (form === 'stream') decode((to) => held.forEach((each) => to.feed(each)))
+        else held.forEach(keep)
+      } else if (form === 'stream') decode((to) => to.feed(chunk))
+      else keep(chunk)
+    })
+    body.once('end', () => {
+      if (form === undefined) {
+        form = sniffer.end()
+        const { held } = sniffer
+        if (form === 'stream') decode((to) => held.forEach((each) => to.feed(each)))
+        else chunks = [...held]
+      }
+      if (form === 'stream') decode((to) => to.end())
+      over = true
+      resolve(finished(form))
+    })
+    const cut = (cause?: Error): void => {
+      if (over) return
+      const text = `the backend of route "${route}" broke its answer off`
+      broken(new ProxyError('BACKEND_STREAM_ENDED', text, cause && { cause }))
+    }
+    body.once('error', cut)
+    body.once('close', () => cut())
+  })
+}
+
+function streamDecoder(options: AnswerOptions, on: AnswerListener): Decoder {
+  const { maxEventBytes, rules } = options
+  return createDecoder(
+    { maxEventBytes, rules, endpoints: false },
+    {
+      decoded(value) {
+        if (value.kind === 'message') on.message(value.message)
+        else if (value.kind === 'stray') on.stray?.(value.text)
+        else if (value.kind === 'error') on.trouble?.(value.text)
+      },
+      repaired: (rule, line) => options.repaired(rule, line),
+    },
+  )
+}

@@ -1,0 +1,113 @@
+// Finding out which dialect a backend speaks, for `dialect: auto`: first a POST of `initialize`, then a GET for an event
+// stream. Both only ask; neither leaves anything open.
+import { ProxyError } from '../errors.ts'
+import { newestRevision } from '../protocol/dialects.ts'
+import { request } from '../protocol/jsonrpc.ts'
+import type { Message } from '../protocol/jsonrpc.ts'
+import { implementation } from '../version.ts'
+import { readAnswer } from './answer.ts'
+import type { Headers, Target } from './backend.ts'
+import type { BackendOptions } from './options.ts'
+import { isSuccess, unauthorized } from './refusal.ts'
+import { openSseStream } from './sse-stream.ts'
+
+export interface Detected {
+  readonly dialect: 'sse' | 'rpc'
+  /** What spoke for it, for the log. */
+  readonly evidence: string
+}
+
+/**
+ * Probes the backend once. Rejects with BACKEND_UNAUTHORIZED, BACKEND_UNREACHABLE, or BACKEND_REFUSED that says what
+ * both attempts gave.
+ */
+export async function detect(
+  target: Target,
+  headers: Headers,
+  options: BackendOptions,
+): Promise<Detected> {
+  const posted = await tryPost(target, headers, options)
+  if (posted.speaks) return { dialect: 'rpc', evidence: posted.gave }
+  const opened = await tryStream(target, headers, options)
+  if (opened.speaks) return { dialect: 'sse', evidence: opened.gave }
+  throw new ProxyError(
+    'BACKEND_REFUSED',
+    `the backend of route "${target.route}" speaks no dialect known here: POST initialize gave ${posted.gave}; GET gave ${opened.gave}`,
+  )
+}
+
+/** ms for the head of the answer to the POST. Free hosting holds a request for up to a minute while it starts a backend. */
+const headTime = 60_000
+
+interface Finding {
+  readonly speaks: boolean
+  readonly gave: string
+}
+
+/** A response to `initialize`, or an error that names the request: whoever sends that reads JSON-RPC from POSTs. */
+const isAnswer = (message: Message): boolean =>
+  message.kind === 'response' && (!message.failed || message.idText !== undefined)
+
+async function tryPost(
+  target: Target,
+  headers: Headers,
+  options: BackendOptions,
+): Promise<Finding> {
+  const { route, url } = target
+  const initialize = request('1', 'initialize', {
+    protocolVersion: newestRevision,
+    capabilities: {},
+    clientInfo: implementation,
+  })
+  const giveUp = new AbortController()
+  const { signal } = giveUp
+  const stopWaiting = options.clock.after(headTime, () => giveUp.abort())
+  const call = { route, url, headers, body: initialize.text, signal, repeatable: true }
+  const outcome = await options.http.post(call)
+  stopWaiting()
+  if (signal.aborted) return { speaks: false, gave: `nothing in ${headTime} ms` }
+  if (!outcome.ok) throw outcome.error
+  const { answer } = outcome
+  const denied = unauthorized(route, answer)
+  if (denied !== undefined) {
+    answer.discard()
+    throw denied.error
+  }
+  let answered = false
+  const received = (message: Message): void => {
+    if (!isAnswer(message)) return
+    answered = true
+    answer.discard()
+  }
+  // A backend of the `sse` dialect may answer the POST with its event stream, which has no end.
+  const stop = options.clock.after(options.endpointTime, () => answer.body.destroy())
+  const repaired = options.onRepair.bind(options, route)
+  const got = await readAnswer(answer, { ...options, route, repaired }, { message: received })
+  stop()
+  if (got.form === 'json') got.messages.forEach(received)
+  const form = got.form === 'broken' ? 'a body without an end' : got.form
+  const speaks = answered && isSuccess(answer.status)
+  return { speaks, gave: `status ${answer.status} with ${speaks ? 'a JSON-RPC response' : form}` }
+}
+
+async function tryStream(
+  target: Target,
+  headers: Headers,
+  options: BackendOptions,
+): Promise<Finding> {
+  let endpoint = ''
+  const stream = openSseStream(target, headers, options, {
+    endpoint: (url) => (endpoint = url.pathname),
+    message() {},
+    stray() {},
+    trouble() {},
+    ended() {},
+  })
+  const failed = await stream.opened
+  stream.close()
+  if (failed === undefined) {
+    return { speaks: true, gave: `an event stream with the endpoint ${endpoint}` }
+  }
+  if (failed.error.code === 'BACKEND_UNAUTHORIZED') throw failed.error
+  return { speaks: false, gave: failed.error.message }
+}

@@ -1,0 +1,85 @@
+// A backend's HTTP answer as the dialects see it: plain headers and a body free of content codings.
+import type { Readable, Transform } from 'node:stream'
+import { constants, createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
+import type { Dispatcher } from 'undici'
+import type { Clock } from '../clock.ts'
+
+export interface HttpAnswer {
+  readonly status: number
+  /** Lower-case names; what came several times is joined by commas. */
+  readonly headers: Readonly<Record<string, string>>
+  /** Decoded bytes. Whoever gets an answer reads this, destroys it or calls `discard`. */
+  readonly body: Readable
+  /** Where the answer came from: after redirects another URL than was asked. */
+  readonly url: URL
+  /** Lets go of the rest of the body: a short rest is read so that the connection serves again, a long one is cut. */
+  discard(): void
+}
+
+/** ms that the unwanted rest of a body may still take. */
+const lingerTime = 1000
+
+const ignore = (): void => {}
+
+// A backend that compresses a stream must flush; whatever is whole so far is passed on at each flush.
+const flushing = { flush: constants.Z_SYNC_FLUSH, finishFlush: constants.Z_SYNC_FLUSH }
+const flushingBrotli = {
+  flush: constants.BROTLI_OPERATION_FLUSH,
+  finishFlush: constants.BROTLI_OPERATION_FLUSH,
+}
+
+const decoderFor = (coding: string): Transform | undefined => {
+  switch (coding.trim().toLowerCase()) {
+    case 'gzip':
+    case 'x-gzip':
+      return createGunzip(flushing)
+    case 'deflate':
+      return createInflate(flushing)
+    case 'br':
+      return createBrotliDecompress(flushingBrotli)
+    default:
+      return undefined
+  }
+}
+
+const decoded = (raw: Readable, codings: string | undefined): Readable => {
+  let body = raw
+  for (const coding of (codings ?? '').split(',').toReversed()) {
+    const decoder = decoderFor(coding)
+    if (decoder === undefined) continue
+    const source = body
+    source.on('error', (error) => decoder.destroy(error))
+    decoder.on('close', () => source.destroy())
+    body = source.pipe(decoder)
+  }
+  return body
+}
+
+/** Wraps what undici answered. */
+export function httpAnswer(
+  from: Dispatcher.ResponseData<unknown>,
+  url: URL,
+  clock: Clock,
+): HttpAnswer {
+  const headers: Record<string, string> = {}
+  for (const [name, value] of Object.entries(from.headers)) {
+    if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(', ') : value
+  }
+  // An error of a body that nobody reads any longer must not end the process.
+  from.body.on('error', ignore)
+  const body = decoded(from.body, headers['content-encoding'])
+  body.on('error', ignore)
+  const discard = (): void => {
+    if (body.destroyed || body.readableEnded) return
+    if (from.statusCode === 204 || headers['content-length'] === '0') return void body.resume()
+    const stop = clock.after(lingerTime, () => body.destroy())
+    let left = 65_536
+    body.once('close', stop)
+    body.on('data', (chunk: Uint8Array) => {
+      left -= chunk.length
+      if (left < 0) body.destroy()
+    })
+    body.resume()
+  }
+  return { status: from.statusCode, headers, body, url, discard }
+}

@@ -1,0 +1,19 @@
+// What every backend dialect is made with. One set per backend; nothing of a single request stands here.
+import type { Clock } from '../clock.ts'
+import type { RuleName, RuleSwitches } from '../event-stream/rules.ts'
+import type { HttpClient } from './http-client.ts'
+
+export interface BackendOptions {
+  readonly http: HttpClient
+  readonly clock: Clock
+  /** ms that an open `sse` stream may take to announce its endpoint. */
+  readonly endpointTime: number
+  /** Bytes of one event, and of one answer in JSON. */
+  readonly maxEventBytes: number
+  /** Repair rules switched on or off against their defaults. */
+  readonly rules: RuleSwitches
+  /** Origins besides the backend's own that an endpoint event may name, such as `https://post.example.com`. */
+  readonly origins: readonly string[]
+  /** A repair rule mended something; `line` is what it mended, for the log. */
+  onRepair(route: string, rule: RuleName, line: string): void
+}

@@ -1,0 +1,303 @@
+// The `sse` dialect towards a backend (2024-11-05, Transports, "HTTP with SSE"): one event stream brings every answer,
+// each message is a POST to the endpoint that the stream named. No reconnecting here: whoever opened the session decides.
+import type { ProxyError } from '../errors.ts'
+import type { Message } from '../protocol/jsonrpc.ts'
+import { readAnswer } from './answer.ts'
+import type { Answer } from './answer.ts'
+import type {
+  BackendDialect,
+  BackendListener,
+  BackendSession,
+  Headers,
+  SendOptions,
+  Target,
+  Undelivered,
+} from './backend.ts'
+import type { HttpAnswer } from './http-client.ts'
+import type { BackendOptions } from './options.ts'
+import { underPrefix } from './origins.ts'
+import {
+  isSuccess,
+  mayHaveRun,
+  refused,
+  saysSessionUnknown,
+  sessionLost,
+  unauthorized,
+} from './refusal.ts'
+import { openSseStream } from './sse-stream.ts'
+import type { SseStream } from './sse-stream.ts'
+
+/** ms that the body of a refusal, or of the answer to a notification, may take. */
+const bodyTime = 5000
+/** ms that the body of a POST may go on after the answer has come on the stream. */
+const lingerTime = 1000
+
+export function createSseBackend(options: BackendOptions): BackendDialect {
+  // Routes whose backend leaves its mount prefix out of the endpoint: a fact of the backend, so later sessions share it.
+  const prefixed = new Set<string>()
+  return {
+    open: (target, headers, listener) =>
+      new SseSession(target, headers, listener, options, prefixed),
+  }
+}
+
+class SseSession implements BackendSession {
+  readonly #target: Target
+  readonly #headers: Headers
+  readonly #listener: BackendListener
+  readonly #options: BackendOptions
+  readonly #prefixed: Set<string>
+  /** Every POST whose body is not over, to be given up with the message or the session. */
+  readonly #posts = new Map<Message, AbortController>()
+  /** Bodies that are still read though the answer may come on the stream, by the request's id. */
+  readonly #bodies = new Map<string, () => void>()
+  #stream: SseStream | undefined
+  #paused = false
+  /** Where to POST: the last endpoint announced, and the same below the stream's directory. */
+  #endpoint: URL | undefined
+  #alternative: URL | undefined
+  /** The alternative is in use and has not proved right yet. */
+  #turned = false
+  /** A POST has been taken, so the endpoint is right and a 404 has another cause. */
+  #accepted = false
+  #closed = false
+  #gone: ProxyError | undefined
+
+  constructor(
+    target: Target,
+    headers: Headers,
+    listener: BackendListener,
+    options: BackendOptions,
+    prefixed: Set<string>,
+  ) {
+    this.#target = target
+    this.#headers = headers
+    this.#listener = listener
+    this.#options = options
+    this.#prefixed = prefixed
+  }
+
+  async send(message: Message, options: SendOptions): Promise<Undelivered | undefined> {
+    if (this.#closed) return undefined
+    if (this.#gone !== undefined) return { error: this.#gone, mayHaveRun: false }
+    const post = new AbortController()
+    this.#posts.set(message, post)
+    if (this.#endpoint === undefined) {
+      const failed = await this.#open()
+      if (failed !== undefined || post.signal.aborted) {
+        this.#posts.delete(message)
+        return post.signal.aborted ? this.#givenUp(false) : failed
+      }
+    }
+    return this.#post(message, options, post)
+  }
+
+  abort(message: Message): void {
+    this.#posts.get(message)?.abort()
+  }
+
+  pause(): void {
+    this.#paused = true
+    this.#stream?.pause()
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.#stream?.resume()
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#stream?.close()
+    this.#abortAll()
+  }
+
+  #abortAll(): void {
+    for (const post of this.#posts.values()) post.abort()
+  }
+
+  /** How a send ends whose POST was aborted: in silence, unless the end of the stream is the reason. */
+  #givenUp(sent: boolean): Undelivered | undefined {
+    return this.#gone && !this.#closed ? { error: this.#gone, mayHaveRun: sent } : undefined
+  }
+
+  async #open(): Promise<Undelivered | undefined> {
+    if (this.#stream === undefined) {
+      this.#stream = openSseStream(this.#target, this.#headers, this.#options, {
+        endpoint: (url, stream) => this.#announced(url, stream),
+        message: (message) => this.#received(message),
+        stray: (text) => this.#listener.stray?.(text),
+        trouble: (text) => this.#listener.trouble?.(text),
+        ended: (error) => this.#ended(error),
+      })
+      if (this.#paused) this.#stream.pause()
+    }
+    const stream = this.#stream
+    const failed = await stream.opened
+    // A stream that never opened ends nothing: the next send opens another.
+    if (failed !== undefined && this.#stream === stream) this.#stream = undefined
+    return failed
+  }
+
+  #announced(endpoint: URL, stream: URL): void {
+    const below = underPrefix(endpoint, stream)
+    const first = this.#prefixed.has(this.#target.route) ? below : undefined
+    this.#endpoint = first ?? endpoint
+    this.#alternative = first === undefined ? below : endpoint
+    this.#accepted = false
+    this.#turned = false
+    this.#listener.endpoint?.(this.#endpoint.href)
+  }
+
+  #received(message: Message): void {
+    if (message.kind === 'response' && message.idText !== undefined) {
+      this.#bodies.get(message.idText)?.()
+    }
+    this.#listener.message(message)
+  }
+
+  #ended(error: ProxyError): void {
+    if (this.#closed || this.#gone !== undefined) return
+    this.#gone = error
+    this.#abortAll()
+    this.#listener.gone(error)
+  }
+
+  async #post(
+    message: Message,
+    options: SendOptions,
+    post: AbortController,
+  ): Promise<Undelivered | undefined> {
+    const { route } = this.#target
+    const url = this.#endpoint
+    if (url === undefined) return this.#givenUp(false)
+    const outcome = await this.#options.http.post({
+      ...options,
+      route,
+      url,
+      body: message.text,
+      signal: post.signal,
+    })
+    if (post.signal.aborted || !outcome.ok) {
+      if (outcome.ok) outcome.answer.body.destroy()
+      this.#posts.delete(message)
+      if (post.signal.aborted) return this.#givenUp(true)
+      return outcome.ok ? undefined : { error: outcome.error, mayHaveRun: outcome.mayHaveRun }
+    }
+    const { answer } = outcome
+    if (isSuccess(answer.status)) {
+      this.#accepted = true
+      if (this.#turned) this.#remember()
+      this.#readOn(message, answer)
+      return undefined
+    }
+    const refusal = await this.#refused(message, answer)
+    const again = this.#alternativeFor(url, answer.status, refusal)
+    if (again && !post.signal.aborted) return this.#post(message, options, post)
+    this.#posts.delete(message)
+    return post.signal.aborted ? this.#givenUp(true) : refusal.end()
+  }
+
+  /** Turns to the other form of an endpoint that is not there: a mount prefix was lost, or is not lost any longer. */
+  #alternativeFor(tried: URL, status: number, refusal: Refusal): boolean {
+    if (this.#accepted || refusal.lost || (status !== 404 && status !== 405)) return false
+    if (this.#endpoint !== tried) return false
+    const other = this.#alternative
+    if (other === undefined) return false
+    this.#endpoint = other
+    this.#alternative = undefined
+    this.#turned = true
+    this.#listener.endpoint?.(other.href)
+    return true
+  }
+
+  #remember(): void {
+    this.#turned = false
+    const { route } = this.#target
+    if (!this.#prefixed.delete(route)) this.#prefixed.add(route)
+  }
+
+  /** The answer of a POST that was taken: mostly `Accepted`, sometimes the response itself, sometimes without an end. */
+  #readOn(message: Message, answer: HttpAnswer): void {
+    const { status, headers, body } = answer
+    if (status === 204 || headers['content-length'] === '0') {
+      this.#posts.delete(message)
+      return answer.discard()
+    }
+    const { clock } = this.#options
+    const wait = (ms: number): (() => void) => clock.after(ms, () => body.destroy())
+    const key = message.kind === 'request' ? message.idText : undefined
+    let stop = key === undefined ? wait(bodyTime) : (): void => {}
+    // Some backends cancel a tool whose POST closes, so a request's body is left open until the response has come.
+    if (key !== undefined) {
+      this.#bodies.set(key, () => {
+        stop()
+        stop = wait(lingerTime)
+      })
+    }
+    void this.#read(answer, message).then((got) => {
+      stop()
+      if (key !== undefined) this.#bodies.delete(key)
+      this.#posts.delete(message)
+      if (got.form === 'json') this.#deliver(got.messages, message)
+    })
+  }
+
+  async #refused(message: Message, answer: HttpAnswer): Promise<Refusal> {
+    const { route } = this.#target
+    const { status } = answer
+    const denied = unauthorized(route, answer)
+    if (denied !== undefined) {
+      answer.discard()
+      return { lost: false, end: () => denied }
+    }
+    const stop = this.#options.clock.after(bodyTime, () => answer.body.destroy())
+    const got = await this.#read(answer, message)
+    stop()
+    const text = 'text' in got ? got.text : ''
+    const messages = got.form === 'json' ? got.messages : []
+    const bare404 = status === 404 && this.#accepted && messages.length === 0
+    if (bare404 || saysSessionUnknown(status, text)) {
+      return { lost: true, end: () => sessionLost(route, status) }
+    }
+    return {
+      lost: false,
+      end: () => {
+        const error = refused(route, status, got.form === 'html' ? got.title : '')
+        if (message.kind !== 'request') {
+          // Some backends refuse every notification and work well otherwise.
+          this.#listener.trouble?.(`${error.message}, to a ${message.kind}: ${text}`)
+          return undefined
+        }
+        if (messages.length === 0) return { error, mayHaveRun: mayHaveRun(status) }
+        this.#deliver(messages, message)
+        return undefined
+      },
+    }
+  }
+
+  #deliver(messages: readonly Message[], inAnswerTo: Message): void {
+    if (this.#closed || this.#gone !== undefined) return
+    for (const message of messages) this.#listener.message(message, inAnswerTo)
+  }
+
+  #read(answer: HttpAnswer, sent: Message): Promise<Answer> {
+    const { route } = this.#target
+    const { rules, maxEventBytes } = this.#options
+    const repaired = this.#options.onRepair.bind(this.#options, route)
+    // `{"code":0,"message":"success"}` is what frameworks say when they accept: an error only under a bad status.
+    const strict = isSuccess(answer.status) ? { ...rules, 'framework-envelope': false } : rules
+    return readAnswer(
+      answer,
+      { route, maxEventBytes, rules: strict, repaired },
+      { message: (message) => this.#deliver([message], sent) },
+    )
+  }
+}
+
+interface Refusal {
+  /** The backend does not know the session. */
+  readonly lost: boolean
+  /** Acts on the refusal where nothing else helped. */
+  end(): Undelivered | undefined
+}

@@ -1,0 +1,73 @@
+// The log: JSON lines for machines, readable lines on a terminal. What must stay secret is removed here, once; nobody
+// else decides what a log line may hold.
+import { pino } from 'pino'
+import type { DestinationStream, Logger } from 'pino'
+import { prettyFactory } from 'pino-pretty'
+
+export type Log = Logger
+
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'
+export type LogFormat = 'auto' | 'json' | 'pretty'
+
+export interface LogOptions {
+  readonly level: LogLevel
+  /** `auto`: pretty where the output is a terminal, JSON elsewhere. */
+  readonly format: LogFormat
+  /** Where the lines go; standard output by default. */
+  readonly stream?: DestinationStream & { readonly isTTY?: boolean }
+}
+
+/** Headers and fields that are or carry credentials, in lower case. */
+const secrets = [
+  'authorization',
+  'proxy-authorization',
+  'cookie',
+  'set-cookie',
+  'x-api-key',
+  'mcp-session-id',
+  'token',
+  'accessToken',
+  'access_token',
+  'refreshToken',
+  'refresh_token',
+  'password',
+]
+
+/** Secrets are looked for in a line itself, one level down, and among the `headers` of either. */
+const redacted = secrets.flatMap((name) =>
+  ['', '*', 'headers', '*.headers'].map((parent) => `${parent}["${name}"]`),
+)
+
+/** Makes a log. Levels stand in the lines as words, times as ISO 8601; errors go under `err`. */
+export function createLog({ level, format, stream }: LogOptions): Log {
+  const terminal = stream === undefined ? process.stdout.isTTY : stream.isTTY === true
+  const readable = format === 'pretty' || (format === 'auto' && terminal)
+  // Written synchronously: what a crash was about must be out before the process is.
+  const plain = stream ?? pino.destination({ dest: 1, sync: true })
+  const beautify = prettyFactory({ colorize: terminal, translateTime: 'SYS:HH:MM:ss.l' })
+  const destination = readable ? { write: (line: string) => plain.write(beautify(line)) } : plain
+  return pino(
+    {
+      level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+      redact: { paths: redacted, censor: '[redacted]' },
+    },
+    destination,
+  )
+}
+
+/** As much of a session id as a log may show: enough to tell sessions apart, too little to take one over. */
+export const shortId = (id: string): string => id.slice(0, 8)
+
+/** A URL or request target without what may hold secrets: its query, its fragment, its user and password. */
+export function safeUrl(url: URL | string): string {
+  const text = String(url)
+  const end = text.search(/[?#]/)
+  const bare = end === -1 ? text : text.slice(0, end)
+  return bare.replace(
+    /^([a-z][a-z\d+.-]*:)?\/\/[^/@]*@/i,
+    (_, scheme?: string) => `${scheme ?? ''}//`,
+  )
+}

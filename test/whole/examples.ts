@@ -1,0 +1,82 @@
+// The ready-made files are the first thing that people run: each must load, and the sample must not lie.
+import { readdirSync, readFileSync } from 'node:fs'
+import t from 'tap'
+import { parseDocument, visit } from 'yaml'
+import { annotatedSchema, type JsonSchema } from '../../src/config/json-schema.ts'
+import { formatProblem, loadConfig } from '../../src/config/load.ts'
+
+const root = new URL('../../', import.meta.url)
+const read = (path: string): string => readFileSync(new URL(path, root), 'utf8')
+
+const env = {
+  APP_URL: 'https://app.example.com',
+  BACKEND_URL: 'https://backend.example.com',
+  PUBLIC_URL: 'https://mcp.example.com',
+  TOKEN_FILE: '/run/secrets/authorization',
+  WORKER_URL: 'https://worker.example.com/rpc',
+}
+const stories = readdirSync(new URL('config/', root))
+  .filter((name) => name.endsWith('.yaml'))
+  .map((name) => `config/${name}`)
+
+t.ok(stories.length >= 4, 'there are stories')
+
+for (const path of ['proxy.example.yaml', ...stories]) {
+  t.test(`${path} loads`, async (t) => {
+    const result = loadConfig(read(path), path, env, () => 'Bearer token\n')
+    t.strictSame(
+      result.ok ? [] : result.problems.map((problem) => formatProblem(path, problem)),
+      [],
+    )
+  })
+}
+
+for (const path of stories) {
+  t.test(`${path} says first who needs it and how to run it`, async (t) => {
+    const lines = read(path).split('\n')
+    const length = lines.findIndex((line) => !line.startsWith('#'))
+    t.ok(length >= 3 && length <= 6, `${length} lines`)
+    t.match(lines.slice(0, length).join('\n'), `causeway serve ${path}`)
+  })
+}
+
+/** All keys of the schema by name; the same name at two places counts once. */
+function keyNames(schema: JsonSchema): string[] {
+  const inner = [schema.items, ...(schema.anyOf ?? [])].filter(
+    (one) => typeof one === 'object' && !Array.isArray(one),
+  ) as JsonSchema[]
+  const own = Object.entries(schema.properties ?? {}) as [string, JsonSchema][]
+  return [...own.flatMap(([key, value]) => [key, ...keyNames(value)]), ...inner.flatMap(keyNames)]
+}
+
+t.test('the sample shows every key', async (t) => {
+  const shown = new Set<string>()
+  visit(parseDocument(read('proxy.example.yaml')), {
+    Map(_, map) {
+      for (const { key } of map.items) shown.add(String(key))
+    },
+  })
+  t.strictSame(
+    keyNames(annotatedSchema()).filter((key) => !shown.has(key)),
+    [],
+  )
+})
+
+/** Keys of the sample's first route that are written with their defaults. */
+const withDefaults = [
+  ['clients'],
+  ...['dialect', 'stream', 'endpointTime', 'connectTime', 'wakeTime', 'origins', 'repair'].map(
+    (key) => ['backend', key],
+  ),
+]
+
+t.test('the sample shows the defaults: nothing changes without them', async (t) => {
+  const load = (text: string) => loadConfig(text, 'proxy.example.yaml', {}, () => '')
+  const document = parseDocument(read('proxy.example.yaml'))
+  const whole = load(String(document))
+  t.ok(whole.ok)
+  const needed = new Set(['routes', 'publicUrl'])
+  for (const key of Object.keys(document.toJS())) if (!needed.has(key)) document.delete(key)
+  for (const key of withDefaults) t.ok(document.deleteIn(['routes', 0, ...key]), key.join('.'))
+  t.strictSame(load(String(document)), whole)
+})
