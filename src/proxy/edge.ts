@@ -43,7 +43,7 @@ export function createEdge(
     (onLoopback && isLoopbackOrigin(origin))
 
   return {
-    admit({ host, origin }) {
+    admit({ host, origin }): Record<string, string> {
       // Against DNS rebinding (2025-11-25, Transports, "Security Warning").
       if (onLoopback && (host === undefined || !hosts.has(hostnameOf(host)))) {
         throw new ProxyError('HOST_FORBIDDEN', `host "${host ?? ''}" is not served here`)

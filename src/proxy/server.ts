@@ -229,7 +229,7 @@ class Handler {
     const match = this.route(pathOf(url))
     if (match === undefined) {
       setHeaders(response, cors)
-      return notFound(request, response)
+      return notFound(request, response, pathOf(url) || '/')
     }
     const { route } = match
     seen.route = route.name
@@ -366,12 +366,18 @@ function setHeaders(response: ServerResponse, headers: Readonly<Record<string, s
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
 }
 
-/** Discovery of OAuth must end cleanly where there is none: clients stumble over anything but JSON. */
-function notFound(request: IncomingMessage, response: ServerResponse): void {
+/** What OAuth clients ask for on their own; where there is none, they stumble over anything but this answer. */
+const oauthPath = /^\/(?:\.well-known\/.*|authorize|token|register|revoke)$/
+
+function notFound(request: IncomingMessage, response: ServerResponse, path: string): void {
   if (request.method === 'OPTIONS') {
     response.writeHead(204)
     response.end()
     return
   }
-  sendJson(response, 404, JSON.stringify({ error: 'not_found' }))
+  if (oauthPath.test(path)) {
+    sendJson(response, 404, JSON.stringify({ error: 'not_found' }))
+    return
+  }
+  throw new ProxyError('ROUTE_UNKNOWN', `no route has the path "${path.slice(0, 200)}"`)
 }

@@ -120,12 +120,11 @@ t.test(
       principalOf({ 'x-user-id': 'u', authorization: 'a', 'user-agent': 'x', traceparent: 'y' }),
       base,
     )
-    for (const other of [
+    const others: Record<string, string>[] = [
       { authorization: 'b', 'x-user-id': 'u' },
       { authorization: 'a' },
       { authorization: 'a', 'x-user-id': 'u', 'x-api-key': '1' },
-    ]) {
-      t.not(principalOf(other), base)
-    }
+    ]
+    for (const other of others) t.not(principalOf(other), base)
   },
 )

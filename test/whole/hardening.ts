@@ -174,6 +174,14 @@ const attacks: Readonly<Record<string, Attack>> = {
     headers: { 'mcp-session-id': 'f'.repeat(32) },
   }),
   'an unknown path': refusal(404, -32601, postOf(call(1)), '/nowhere'),
+  'a search for an authorization server where there is none': {
+    async run(t, { proxy }) {
+      // OAuth clients read this body, and stumble over a JSON-RPC error.
+      const answer = await fetchRaw(`${proxy.url}/.well-known/oauth-authorization-server`)
+      t.equal(answer.status, 404)
+      t.strictSame(JSON.parse(answer.body), { error: 'not_found' })
+    },
+  },
   'an unknown method': refusal(405, -32601, { method: 'PUT', body: '{}' }, '/hang', {
     allow: /POST/,
   }),
@@ -303,6 +311,11 @@ for (const [name, attack] of Object.entries(attacks)) {
     }).catch(async () => {
       t.fail(`${await stage.proxy.openFiles()} open files after ${base}`)
     })
+    for (const name of ['causeway_exchanges_open', 'causeway_open_streams']) {
+      await waitFor(async () => (await stage.proxy.metric(name)) === 0).catch(async () => {
+        t.fail(`${name} stays at ${await stage.proxy.metric(name)}`)
+      })
+    }
   })
 }
 
