@@ -1,5 +1,6 @@
 // The bridge: what follows from one thing that happened to a conversation. No IO, no clock, no randomness: all it
 // knows comes in, all that is to be done goes out. It advances the conversation in place and touches nothing else.
+import { ProxyError } from '../errors.ts'
 import { isObject, withId, withValueAt } from '../protocol/jsonrpc.ts'
 import type { Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
 import { abandoned, cancel, end, expired } from './cancellation.ts'
@@ -59,8 +60,16 @@ function leave(conversation: Conversation, id: string): Output[] {
   const member = conversation.members.get(id)
   if (member === undefined) return []
   const outputs = refuseAll(conversation, member)
+  const error = new ProxyError('SESSION_UNKNOWN', 'the session has ended')
   for (const [number, exchange] of conversation.exchanges) {
-    if (exchange.member === id) outputs.push(...end(conversation, number, 'the client has gone'))
+    if (exchange.member !== id || exchange.purpose !== undefined) continue
+    outputs.push({ type: 'fail', exchange: number, error })
+    outputs.push(...end(conversation, number, 'the client has gone'))
+  }
+  const theirs = conversation.answering.filter(({ exchange }) => exchange.member === id)
+  for (const answering of theirs) {
+    conversation.answering.splice(conversation.answering.indexOf(answering), 1)
+    outputs.push({ type: 'fail', exchange: answering.number, error })
   }
   conversation.members.delete(id)
   return outputs

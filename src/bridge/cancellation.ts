@@ -32,8 +32,10 @@ function callOff(
   message: Notification,
 ): Output[] {
   if (!exchange.sent || exchange.request.method === 'initialize') return []
-  if (conversation.traits.cancel === 'close') return [{ type: 'abort', message: exchange.wire }]
-  return [{ type: 'send', member: exchange.member, message, repeatable: true }]
+  // The POST is given up in any case: what hangs would keep its connection for ever.
+  const abort: Output = { type: 'abort', message: exchange.wire }
+  if (conversation.traits.cancel === 'close') return [abort]
+  return [{ type: 'send', member: exchange.member, message, repeatable: true }, abort]
 }
 
 /** The client of an exchange has gone. For a session client that is no cancel (2025-11-25, Transports, item 6). */

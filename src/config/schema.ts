@@ -1,6 +1,8 @@
 // The configuration file: every key, its kind, default and meaning. Types, checks, the published JSON Schema and the
 // reference all come from here. Rules between keys live in checks.ts, reading files in load.ts.
 import { z } from 'zod'
+import { ruleTable } from '../event-stream/rules.ts'
+import type { RuleName } from '../event-stream/rules.ts'
 import { dialects, type Dialect } from '../protocol/dialects.ts'
 import type { PathPattern } from './template.ts'
 import {
@@ -12,7 +14,6 @@ import {
   origin,
   pathOrUrlTemplate,
   pathPattern,
-  ruleName,
   size,
   urlTemplate,
 } from './values.ts'
@@ -87,6 +88,13 @@ const limitsSchema = z.strictObject({
 /** What a backend can be told to speak in later versions. */
 const laterDialects: readonly unknown[] = ['streamable', 'stateless']
 
+/** One key for each rule. */
+const repairSchema = z.strictObject(
+  Object.fromEntries(
+    ruleTable.map(({ name, on, doc }) => [name, z.boolean().default(on).describe(doc)]),
+  ) as Record<RuleName, z.ZodDefault<z.ZodBoolean>>,
+)
+
 export const backendSchema = z.strictObject({
   url: urlTemplate().describe(
     "Absolute http or https URL of the MCP server. `{name}` in its path or query takes a parameter of the route's path.",
@@ -126,10 +134,9 @@ export const backendSchema = z.strictObject({
     .array(origin(false))
     .prefault([])
     .describe('Further origins that an `endpoint` event of this backend may name.'),
-  repair: z
-    .record(ruleName(), z.boolean())
-    .default({})
-    .describe('Repair rules of event streams to switch on or off, by name.'),
+  repair: repairSchema
+    .prefault({})
+    .describe('Repair rules of event streams and messages to switch off or on.'),
 })
 
 /** The flat form in the file; `RouteConfig` is what becomes of it. */

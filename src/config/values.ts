@@ -242,12 +242,6 @@ const reservedHeaders = new Set([
   'upgrade',
 ])
 
-/** A name of a repair rule: words in lower case, joined by "-". */
-export const ruleName = () =>
-  z.string().regex(/^[a-z\d]+(?:-[a-z\d]+)*$/, {
-    error: ({ input }) => `not a rule name like some-rule: ${quote(input)}`,
-  })
-
 const headerName = z.string().superRefine((name, context) => {
   if (!/^[!#$%&'*+.^_`|~\w-]+$/.test(name)) context.addIssue(`not a header name: ${quote(name)}`)
   if (reservedHeaders.has(name.toLowerCase())) {

@@ -44,6 +44,8 @@ export function openEventStream(
   let blockedSince: number | undefined
   let closed = false
   let lastWrite = keeper.now
+  /** The largest write so far: a single large event must not cut a client off. */
+  let largest = 0
   let drained: (() => void)[] = []
 
   const wake = (): void => {
@@ -76,7 +78,9 @@ export function openEventStream(
       scheduled = true
       queueMicrotask(flush)
     }
-    if (pending.length + response.writableLength > limits.buffer && blockedSince !== undefined) {
+    largest = Math.max(largest, text.length)
+    const waiting = pending.length + response.writableLength
+    if (blockedSince !== undefined && waiting > limits.buffer + largest) {
       cut(`it left more than ${limits.buffer} bytes unread`)
     }
     return blockedSince === undefined

@@ -42,6 +42,7 @@ async function post({ response, caller, sessionId, body }: Visit, relay: Relay):
     throw new ProxyError('SESSION_REQUIRED', `POST to the URL of the endpoint event`)
   }
   const session = await relay.find(caller, sessionId)
+  if (session.dialect !== 'sse') throw new ProxyError('SESSION_UNKNOWN', 'no such session')
   sendAccepted(response)
   for (const message of body.messages) {
     if (message.kind === 'request') session.request(caller, message)

@@ -46,8 +46,9 @@ async function post(visit: Visit, relay: Relay, tools: Tools): Promise<void> {
   if (body.batch && opening) {
     throw new ProxyError('MESSAGE_INVALID', 'initialize must not be part of a batch')
   }
-  const fresh = visit.sessionId === undefined
-  const session = fresh ? await relay.begin(caller, 'streamable') : await find(visit, relay)
+  const known = await findOrOpen(visit, relay, opening)
+  const fresh = known === undefined
+  const session = known ?? (await relay.begin(caller, 'streamable'))
   checkBatch(body, session)
   const requests = body.messages.filter((message) => message.kind === 'request')
   if (visit.response.destroyed) {
@@ -58,6 +59,22 @@ async function post(visit: Visit, relay: Relay, tools: Tools): Promise<void> {
   else answer(visit, session, requests, tools, fresh)
   for (const message of body.messages) {
     if (message.kind !== 'request') session.post(caller, message)
+  }
+}
+
+/** The session that the client names; undefined where a new one is to be opened. */
+async function findOrOpen(
+  visit: Visit,
+  relay: Relay,
+  opening: boolean,
+): Promise<ClientSession | undefined> {
+  if (visit.sessionId === undefined) return undefined
+  try {
+    return await find(visit, relay)
+  } catch (error) {
+    // Some clients keep sending a lost session's id while they initialize anew.
+    if (opening && error instanceof ProxyError && error.code === 'SESSION_UNKNOWN') return undefined
+    throw error
   }
 }
 

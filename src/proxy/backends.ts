@@ -87,7 +87,7 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
     clock,
     endpointTime: backend.endpointTime,
     maxEventBytes: config.limits.event,
-    rules: backend.repair as BackendOptions['rules'],
+    rules: backend.repair,
     origins: backend.origins,
     onRepair: (_, rule, line) => repaired(rule, line),
   }
@@ -104,9 +104,10 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
   }
 
   let spoken: Spoken | undefined = backend.dialect === 'auto' ? undefined : backend.dialect
-  let detecting: Promise<Spoken> | undefined
+  /** Detection under way, by principal: one caller's 401 is not another's. */
+  const detecting = new Map<string, Promise<Spoken>>()
 
-  const find = async (target: Target, headers: Headers): Promise<Spoken> => {
+  const find = async (target: Target, { headers, principal }: Caller): Promise<Spoken> => {
     try {
       const found = await detect(target, headers, options)
       log.info(
@@ -116,7 +117,7 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
       spoken = found.dialect
       return found.dialect
     } finally {
-      detecting = undefined
+      detecting.delete(principal)
     }
   }
 
@@ -131,8 +132,9 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
     resolve(caller) {
       const target = targetOf(route, caller.parameters)
       if (spoken !== undefined) return resolved(target, spoken)
-      detecting ??= find(target, caller.headers)
-      return detecting.then((dialect) => resolved(target, dialect))
+      const found = detecting.get(caller.principal) ?? find(target, caller)
+      detecting.set(caller.principal, found)
+      return found.then((dialect) => resolved(target, dialect))
     },
     close: () => http.close(),
   }

@@ -73,6 +73,8 @@ export class Live implements Owner {
   private sessions: BackendSession[] = []
   /** Sends under way per session, so that a session given up is closed when they have ended. */
   private readonly sending = new Map<BackendSession, number>()
+  /** Sessions whose stream stands, for the metrics. */
+  private readonly streams = new Set<BackendSession>()
   private readonly carriers = new WeakMap<Message, number>()
   /** The latest notification of each member: what follows it must not overtake it on another connection. */
   private readonly barriers = new Map<string, Promise<unknown>>()
@@ -177,7 +179,10 @@ export class Live implements Owner {
     const error = new ProxyError('BACKEND_STREAM_ENDED', 'the session has been closed')
     for (const number of this.conversation.exchanges.keys()) this.fail(number, error)
     for (const { number } of this.conversation.answering) this.fail(number, error)
-    for (const session of this.sessions) session.close()
+    for (const session of this.sessions) {
+      this.disconnected(session)
+      session.close()
+    }
     this.sessions = []
     this.options.onClosed()
   }
@@ -192,6 +197,7 @@ export class Live implements Owner {
     for (const [member, barrier] of other.barriers) this.barriers.set(member, barrier)
     this.sessions.unshift(...other.sessions)
     for (const [session, count] of other.sending) this.sending.set(session, count)
+    for (const session of other.streams) this.streams.add(session)
     other.sessions = []
     other.successor = this
     other.closed = true
@@ -270,6 +276,9 @@ export class Live implements Owner {
       return
     }
     const { error, mayHaveRun } = failed
+    if (error.code === 'BACKEND_UNREACHABLE' || error.code === 'BACKEND_NO_ENDPOINT') {
+      this.services.metrics.backendConnected(this.target.route, 'failed')
+    }
     if (exchange === undefined) {
       this.services.log.warn({ route: this.target.route, err: error }, 'message not taken')
     }
@@ -292,7 +301,10 @@ export class Live implements Owner {
     if (open !== undefined) return open
     const listener: BackendListener = {
       message: (message, inAnswerTo) => this.current.hear(message, inAnswerTo),
-      endpoint: (url) => this.options.onEndpoint(this.current, url),
+      endpoint: (url) => {
+        this.connected(session)
+        this.options.onEndpoint(this.current, url)
+      },
       stray: (text) => this.current.run({ type: 'stray', text }),
       trouble: (text) =>
         this.services.log.warn(
@@ -304,6 +316,20 @@ export class Live implements Owner {
     const session = this.options.dialect.open(this.target, headers, listener)
     this.sessions.push(session)
     return session
+  }
+
+  /** A backend stream stands: counted once, until it is retired. */
+  private connected(session: BackendSession): void {
+    if (this.streams.has(session)) return
+    this.streams.add(session)
+    this.services.metrics.backendConnected(this.target.route, 'ok')
+    this.services.metrics.streamOpened(this.target.route, 'backend')
+  }
+
+  private disconnected(session: BackendSession): void {
+    if (this.streams.delete(session)) {
+      this.services.metrics.streamClosed(this.target.route, 'backend')
+    }
   }
 
   private hear(message: Message, inAnswerTo: Message | undefined): void {
@@ -329,6 +355,7 @@ export class Live implements Owner {
 
   private retire(session: BackendSession): void {
     this.sessions = this.sessions.filter((each) => each !== session)
+    this.disconnected(session)
     if (!this.sending.has(session)) session.close()
   }
 

@@ -79,7 +79,8 @@ export async function startProxy(config: Config, services: Services): Promise<Ru
   })
   const server = createServer({
     headersTimeout: config.limits.headerTime,
-    requestTimeout: config.limits.headerTime + config.limits.bodyTime,
+    // Bodies have their own limit, limits.bodyTime; those of passthrough routes may take as long as they need.
+    requestTimeout: 0,
     keepAliveTimeout,
     noDelay: true,
   })

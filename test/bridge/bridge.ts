@@ -379,7 +379,10 @@ t.test('initialize', async (t) => {
         result: { protocolVersion: '2025-06-18', capabilities: { tools: {}, prompts: {} } },
       },
     ])
-    t.notOk('resources' in (texts(outputs)[0] as any).result.capabilities)
+    t.notOk(
+      'resources' in
+        ((texts(outputs)[0] ?? {}) as { result: { capabilities: object } }).result.capabilities,
+    )
   })
   t.test('refused by a backend that serves nothing stays refused', async (t) => {
     const it = talk('rpc')
@@ -579,6 +582,10 @@ t.test('a leaving member of a shared stream takes its requests along', async (t)
     { id: 'r', error: {} },
     { method: 'notifications/cancelled', params: { requestId: 12 } },
   ])
+  t.match(
+    outputs.filter(({ type }) => type === 'fail'),
+    [{ exchange: 12, error: { code: 'SESSION_UNKNOWN' } }],
+  )
   t.equal(it.conversation.exchanges.size, 0)
 })
 

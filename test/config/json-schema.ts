@@ -62,7 +62,7 @@ t.test(
       file('', '{ name: a, path: /a, passthrough: http://b }'),
       file(
         '',
-        '{ name: a, path: /a, backend: { url: x, headers: { a: { file: b } }, repair: { c: true } } }',
+        '{ name: a, path: /a, backend: { url: x, headers: { a: { file: b } }, repair: { field-case: true } } }',
       ),
     ]
     const bad = [

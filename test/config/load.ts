@@ -1,4 +1,5 @@
 import t from 'tap'
+import { ruleTable } from '../../src/event-stream/rules.ts'
 import { configForBackend, formatProblem, loadConfig } from '../../src/config/load.ts'
 import type { Config, McpRoute } from '../../src/config/schema.ts'
 
@@ -78,7 +79,7 @@ t.test('a file with one route gets every default', async (t) => {
     connectTime: 10_000,
     wakeTime: 60_000,
     origins: [],
-    repair: {},
+    repair: Object.fromEntries(ruleTable.map(({ name, on }) => [name, on])),
   })
 })
 
@@ -177,10 +178,10 @@ t.test('problems say what was expected, found and meant', async (t) => {
     [backend('dialect: stateless'), /this version speaks sse and rpc to backends/],
     [backend('origins: ["*"]'), /origins\[0\]: not an origin/],
     [
-      backend('repair: { Some_Rule: true }'),
-      /repair.Some_Rule: not a rule name like some-rule: "Some_Rule"/,
+      backend('repair: { Indented_Fields: true }'),
+      /repair.*: unknown key "Indented_Fields"; did you mean "indented-field"\?/,
     ],
-    [backend('repair: { a: 1 }'), /repair\.\S+: expected true or false/],
+    [backend('repair: { field-case: 1 }'), /repair\.\S+: expected true or false/],
   ]
   for (const [text, problem] of cases) t.match(problems(text).join('\n'), problem, text)
 })
@@ -205,7 +206,7 @@ routes:
     path: /$\${x}
     backend:
       url: \${URL}
-      repair: { some-rule: "\${OFF}" }
+      repair: { field-case: "\${OFF}" }
 `.replace('/$${x}', '/a'),
     { PORT: '0', ADMIN: 'false', NAME: 'n', ZONE: '', NUMBER: '12', URL: 'http://b', OFF: 'false' },
   )
@@ -215,7 +216,10 @@ routes:
     publicUrl: 'https://n.example',
     routes: [{ name: '12', backend: { url: { text: 'http://b' } } }],
   })
-  t.strictSame((config.routes[0] as McpRoute).backend.repair, { 'some-rule': false })
+  t.match((config.routes[0] as McpRoute).backend.repair, {
+    'field-case': false,
+    'indented-field': true,
+  })
 })
 
 t.test(

@@ -10,7 +10,6 @@ import {
   origin,
   pathOrUrlTemplate,
   pathPattern,
-  ruleName,
   size,
   urlTemplate,
 } from '../../src/config/values.ts'
@@ -69,7 +68,6 @@ const good: [string, z.ZodType, [unknown, unknown][]][] = [
       ['[::1]', '[::1]'],
     ],
   ],
-  ['ruleName', ruleName(), [['some-rule-2', 'some-rule-2']]],
 ]
 
 for (const [name, schema, cases] of good) {
@@ -104,7 +102,6 @@ const bad: [string, z.ZodType, unknown[]][] = [
   ['pathOrUrlTemplate', pathOrUrlTemplate(), ['a', '//h/a', '/a/..', '/a#b', 'ftp://h/']],
   ['headerValue', headerValue, ['a\nb', 'a{', 'a\u20ac', 5, null, {}, { file: 'a\nb' }]],
   ['headerMap', headerMap(), [{ 'a b': 'x' }, { te: 'x' }, { Upgrade: 'x' }, { a: 'x', A: 'y' }]],
-  ['ruleName', ruleName(), ['', 'A', 'a_b', 'a--b', '-a']],
 ]
 
 for (const [name, schema, cases] of bad) {

@@ -10,9 +10,14 @@ import {
   withId,
   withValueAt,
 } from '../../src/protocol/jsonrpc.ts'
-import type { Request, Response } from '../../src/protocol/jsonrpc.ts'
+import type { Message, Request, Response } from '../../src/protocol/jsonrpc.ts'
 
 const read = (text: string) => readMessage(text, JSON.parse(text))
+const message = <T extends Message>(text: string): T => {
+  const found = read(text)
+  if (!found.ok) throw new Error(found.reason)
+  return found.value as T
+}
 
 t.test('messages are told apart', async (t) => {
   const cases: [string, object][] = [
@@ -80,16 +85,15 @@ t.test('a batch is taken apart with the text of each message', async (t) => {
 })
 
 t.test('ids and values are replaced inside the text', async (t) => {
-  const message = (read('{"method":"a", "id":1,"params":{"_meta":{"progressToken":"x"}}}') as any)
-    .value as Request
+  const asked = message<Request>('{"method":"a", "id":1,"params":{"_meta":{"progressToken":"x"}}}')
   t.equal(
-    withId(message, '"$&"').text,
+    withId(asked, '"$&"').text,
     '{"jsonrpc":"2.0","method":"a", "id":"$&","params":{"_meta":{"progressToken":"x"}}}',
   )
-  t.equal(textAt(message, ['params', '_meta', 'progressToken']), '"x"')
-  t.equal(textAt(message, ['params', 'nothing']), undefined)
-  t.match(withValueAt(message, ['params', '_meta', 'progressToken'], '5').text, '"progressToken":5')
-  const answer = (read('{"result":{}}') as any).value as Response
+  t.equal(textAt(asked, ['params', '_meta', 'progressToken']), '"x"')
+  t.equal(textAt(asked, ['params', 'nothing']), undefined)
+  t.match(withValueAt(asked, ['params', '_meta', 'progressToken'], '5').text, '"progressToken":5')
+  const answer = message<Response>('{"result":{}}')
   t.same(JSON.parse(withId(answer, '9').text), { jsonrpc: '2.0', id: 9, result: {} })
 })
 
