@@ -293,7 +293,9 @@ export class Live implements Owner {
       return
     }
     this.sending.delete(session)
-    if (!this.sessions.includes(session)) session.close()
+    if (this.sessions.includes(session)) return
+    this.disconnected(session)
+    session.close()
   }
 
   private session(headers: Headers): BackendSession {
@@ -348,9 +350,10 @@ export class Live implements Owner {
 
   /** One of our streams has ended; the conversation goes on as long as another one hears the same queue. */
   private gone(session: BackendSession, error: ProxyError): void {
+    const ours = this.sessions.includes(session)
     this.retire(session)
     this.services.log.info({ route: this.target.route, err: error }, 'backend session ended')
-    if (this.sessions.length === 0) this.run({ type: 'gone', error })
+    if (ours && this.sessions.length === 0) this.run({ type: 'gone', error })
   }
 
   private retire(session: BackendSession): void {

@@ -83,6 +83,8 @@ export async function startProxy(config: Config, services: Services): Promise<Ru
     requestTimeout: 0,
     keepAliveTimeout,
     noDelay: true,
+    // Other upgrades, such as h2c, may be ignored (RFC 9110, section 7.8): the request is served as it is.
+    shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === 'websocket',
   })
   server.on('request', (request, response) => void handler.handle(request, response))
   server.on('upgrade', (request, socket, head) => handler.upgrade(request, socket, head))
