@@ -12,15 +12,23 @@ import type { Form } from './sniff.ts'
 
 export type Answer =
   /** An event stream; its messages have been passed on as they came. */
-  | { readonly form: 'stream' }
+  | { readonly form: 'stream'; readonly at: StreamPosition }
   /** JSON: what was a message in it, and the text. */
   | { readonly form: 'json'; readonly messages: readonly Message[]; readonly text: string }
   /** `title` is that of an HTML page; `text` is cut to what a log line holds. */
   | { readonly form: 'html'; readonly title: string; readonly text: string }
   | { readonly form: 'text'; readonly text: string }
   | { readonly form: 'empty' }
-  /** The body broke off or is larger than the limit. */
-  | { readonly form: 'broken'; readonly error: ProxyError }
+  /** The body broke off or is larger than the limit; `at` if it was an event stream. */
+  | { readonly form: 'broken'; readonly error: ProxyError; readonly at?: StreamPosition }
+
+/** Where an event stream ended, for going on from there (2025-03-26, Transports, "Resumability and Redelivery"). */
+export interface StreamPosition {
+  /** Empty where the backend gives its events no ids. */
+  readonly lastEventId: string
+  /** ms after which the backend wants to be asked again. */
+  readonly retry: number | undefined
+}
 
 export interface AnswerOptions {
   readonly route: string
@@ -78,7 +86,8 @@ export function readAnswer(
 
     const broken = (error: ProxyError): void => {
       over = true
-      resolve({ form: 'broken', error })
+      const at = decoder === undefined ? undefined : positionOf(decoder)
+      resolve({ form: 'broken', error, ...(at && { at }) })
       body.destroy()
     }
     const keep = (chunk: Uint8Array): void => {
@@ -102,7 +111,7 @@ export function readAnswer(
       }
     }
     const finished = (whole: Form): Answer => {
-      if (whole === 'stream') return { form: 'stream' }
+      if (whole === 'stream') return { form: 'stream', at: positionOf(decoder) }
       if (whole === 'empty') return { form: 'empty' }
       const text = textOf(chunks, contentType)
       if (whole === 'html') return { form: 'html', title: titleOf(text), text: shown(text) }
@@ -143,6 +152,11 @@ export function readAnswer(
     body.once('close', () => cut())
   })
 }
+
+const positionOf = (decoder: Decoder | undefined): StreamPosition => ({
+  lastEventId: decoder?.lastEventId ?? '',
+  retry: decoder?.retry,
+})
 
 function streamDecoder(options: AnswerOptions, on: AnswerListener): Decoder {
   const { maxEventBytes, rules } = options

@@ -52,6 +52,8 @@ export interface BackendSession {
   send(message: Message, options: SendOptions): Promise<Undelivered | undefined>
   /** Gives up the HTTP request that carries `message`, if it still runs. Its `send` then resolves to undefined. */
   abort(message: Message): void
+  /** A client listens for what belongs to no exchange: opens the stream that brings it, where that is one of its own. */
+  listen?(): void
   /** Stops reading from the backend until `resume`, so that a slow client is not buffered for. */
   pause(): void
   resume(): void

@@ -2,7 +2,7 @@
 // stream. Both only ask; neither leaves anything open.
 import { ProxyError } from '../errors.ts'
 import { newestRevision } from '../protocol/dialects.ts'
-import { request } from '../protocol/jsonrpc.ts'
+import { isObject, request } from '../protocol/jsonrpc.ts'
 import type { Message } from '../protocol/jsonrpc.ts'
 import { implementation } from '../version.ts'
 import { readAnswer } from './answer.ts'
@@ -12,7 +12,7 @@ import { isSuccess, unauthorized } from './refusal.ts'
 import { openSseStream } from './sse-stream.ts'
 
 export interface Detected {
-  readonly dialect: 'sse' | 'rpc'
+  readonly dialect: 'sse' | 'streamable' | 'rpc'
   /** What spoke for it, for the log. */
   readonly evidence: string
 }
@@ -27,7 +27,8 @@ export async function detect(
   options: BackendOptions,
 ): Promise<Detected> {
   const posted = await tryPost(target, headers, options)
-  if (posted.speaks) return { dialect: 'rpc', evidence: posted.gave }
+  if (posted.speaks)
+    return { dialect: posted.session ? 'streamable' : 'rpc', evidence: posted.gave }
   const opened = await tryStream(target, headers, options)
   if (opened.speaks) return { dialect: 'sse', evidence: opened.gave }
   throw new ProxyError(
@@ -41,12 +42,21 @@ const headTime = 60_000
 
 interface Finding {
   readonly speaks: boolean
+  /** What was opened is a session of Streamable HTTP, or claims to be one. */
+  readonly session?: boolean
   readonly gave: string
 }
 
 /** A response to `initialize`, or an error that names the request: whoever sends that reads JSON-RPC from POSTs. */
 const isAnswer = (message: Message): boolean =>
   message.kind === 'response' && (!message.failed || message.idText !== undefined)
+
+/** A result of `initialize` under a revision that has Streamable HTTP: a server without sessions may speak it too. */
+const settlesLater = (message: Message): boolean => {
+  const result = message.kind === 'response' ? message.value['result'] : undefined
+  const revision = isObject(result) ? result['protocolVersion'] : undefined
+  return typeof revision === 'string' && revision > '2024-11-05'
+}
 
 async function tryPost(
   target: Target,
@@ -74,9 +84,12 @@ async function tryPost(
     throw denied.error
   }
   let answered = false
+  const id = answer.headers['mcp-session-id']
+  let session = id !== undefined && id !== ''
   const received = (message: Message): void => {
     if (!isAnswer(message)) return
     answered = true
+    session ||= settlesLater(message)
     answer.discard()
   }
   // A backend of the `sse` dialect may answer the POST with its event stream, which has no end.
@@ -87,7 +100,15 @@ async function tryPost(
   if (got.form === 'json') got.messages.forEach(received)
   const form = got.form === 'broken' ? 'a body without an end' : got.form
   const speaks = answered && isSuccess(answer.status)
-  return { speaks, gave: `status ${answer.status} with ${speaks ? 'a JSON-RPC response' : form}` }
+  if (id !== undefined) {
+    // The session was opened only to ask.
+    void options.http.remove({ route, url, headers: { ...headers, 'mcp-session-id': id } })
+  }
+  return {
+    speaks,
+    session,
+    gave: `status ${answer.status} with ${speaks ? 'a JSON-RPC response' : form}`,
+  }
 }
 
 async function tryStream(

@@ -38,6 +38,8 @@ export interface HttpClient {
   post(call: HttpPost): Promise<HttpOutcome>
   /** Opens an event stream on a connection of its own, which closes with the body. */
   stream(call: HttpGet): Promise<HttpOutcome>
+  /** Sends a DELETE and forgets about it: whoever ends a session has no use for the answer. */
+  remove(call: Omit<HttpGet, 'signal'>): Promise<void>
   /** Closes every connection; what is under way fails. Idempotent. */
   close(): Promise<void>
 }
@@ -246,6 +248,20 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       outcome.answer.body.once('close', end)
       if (outcome.answer.body.destroyed) void end()
       return outcome
+    },
+
+    async remove(call) {
+      if (closed) return
+      const signal = AbortSignal.timeout(connectTime)
+      const got = await attempt({ ...call, signal }, call.url, () =>
+        poolFor(call.url.origin).request({
+          path: pathOf(call.url),
+          method: 'DELETE',
+          headers: { ...call.headers, 'accept-encoding': 'identity' },
+          signal,
+        }),
+      )
+      if ('answer' in got) got.answer.discard()
     },
 
     async close() {

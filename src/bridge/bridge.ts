@@ -144,9 +144,9 @@ const opens = (conversation: Conversation): boolean =>
     ({ request: { method }, sent }) => method === 'initialize' && sent,
   )
 
-/** Where one stream carries all answers, ids and progress tokens are ours, unique and integers (design, rule 2). */
+/** Where several could have the same, ids and progress tokens are ours, unique and integers (design, rule 2). */
 function onTheWire(conversation: Conversation, message: Request, number: number): Request {
-  if (!conversation.traits.oneStream) return message
+  if (!conversation.remaps) return message
   const wire = withId(message, String(number))
   if (progressToken(message) === undefined) return wire
   return withValueAt(wire, ['params', '_meta', 'progressToken'], String(number))
@@ -178,17 +178,17 @@ function fromBackend(
   carrier: number | undefined,
 ): Output[] {
   if (message.kind === 'response') return respond(conversation, message, carrier)
-  if (message.kind === 'request') return ask(conversation, message)
+  if (message.kind === 'request') return ask(conversation, message, carrier)
   if (message.method === 'notifications/progress') return progress(conversation, message)
   if (message.method === 'notifications/cancelled') return withdraw(conversation, message)
-  return announce(conversation, message)
+  return announce(conversation, message, carrier)
 }
 
 /** Progress goes to the exchange whose token it names, under the token that its client chose. */
 function progress(conversation: Conversation, message: Notification): Output[] {
   const params = message.value['params']
   const token = isObject(params) ? params['progressToken'] : undefined
-  const number = Number(token)
+  const number = conversation.remaps ? Number(token) : withToken(conversation, token)
   const exchange = conversation.exchanges.get(number)
   const own = exchange === undefined ? undefined : progressToken(exchange.request)
   if (exchange === undefined || own === undefined) {
@@ -203,4 +203,14 @@ function progress(conversation: Conversation, message: Notification): Output[] {
       message: withValueAt(message, ['params', 'progressToken'], own),
     },
   ]
+}
+
+/** The number of the exchange whose client chose this token, or one that no exchange has. */
+function withToken(conversation: Conversation, token: unknown): number {
+  for (const [number, { request: message }] of conversation.exchanges) {
+    const params = message.value['params']
+    const meta = isObject(params) ? params['_meta'] : undefined
+    if (isObject(meta) && meta['progressToken'] === token) return number
+  }
+  return -1
 }

@@ -49,6 +49,8 @@ export interface Question {
 
 export interface Conversation {
   readonly traits: DialectTraits
+  /** Ids and progress tokens are replaced by exchange numbers on the way to the backend. */
+  readonly remaps: boolean
   /**
    * The next exchange number. One counter for all conversations of the process, from a random start: some servers send
    * every answer to every open stream, so ids must not meet.
@@ -160,9 +162,15 @@ export type DropReason =
 
 export const heldLimit = 256
 
-export function createConversation(traits: DialectTraits, ids: { next: number }): Conversation {
+/** `pooled`: it serves callers whose ids may be the same. */
+export function createConversation(
+  traits: DialectTraits,
+  ids: { next: number },
+  pooled = false,
+): Conversation {
   return {
     traits,
+    remaps: traits.oneStream || (pooled && traits.handshake),
     ids,
     phase: traits.handshake ? 'fresh' : 'open',
     initialize: undefined,

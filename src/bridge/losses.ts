@@ -5,7 +5,7 @@ import { notification, result } from '../protocol/jsonrpc.ts'
 import type { Conversation, OpenExchange, Output } from './conversation.ts'
 import { answerFor, probed } from './handshake.ts'
 import { reopenIfWanted, restoringFailed } from './restoring.ts'
-import { isRepeatable } from './sending.ts'
+import { isRepeatable, send } from './sending.ts'
 import { tellWithdrawn } from './server-requests.ts'
 
 /** Sending again after a second loss would be a loop. */
@@ -26,8 +26,20 @@ export function undelivered(
     exchange.repeats++
     return conversation.phase === 'open' ? lose(conversation, error, true) : []
   }
+  if (broken.has(error.code) && mayRepeat(conversation, exchange)) {
+    exchange.repeats++
+    return [send(exchange, number, true)]
+  }
   return failed(conversation, number, exchange, error, mayHaveRun)
 }
+
+/** The connection broke: a read may be tried once more. */
+const broken = new Set<string>(['BACKEND_STREAM_ENDED', 'BACKEND_UNREACHABLE'])
+
+const mayRepeat = (conversation: Conversation, exchange: OpenExchange): boolean =>
+  exchange.purpose === undefined &&
+  exchange.repeats < mostRepeats &&
+  isRepeatable(conversation, exchange.request)
 
 /** An exchange has failed for good, unless we can answer it in the backend's name. */
 function failed(
@@ -64,7 +76,9 @@ function lose(conversation: Conversation, error: ProxyError, untaken: boolean): 
   const outputs: Output[] = []
   const ours: [number, OpenExchange][] = []
   for (const [number, exchange] of conversation.exchanges) {
-    if (!exchange.sent || (untaken && !exchange.accepted)) continue
+    // Where each answer has a POST of its own, that POST tells what became of it.
+    const pending = !exchange.accepted && (untaken || !conversation.traits.oneStream)
+    if (!exchange.sent || pending) continue
     const again = isRepeatable(conversation, exchange.request) && exchange.repeats < mostRepeats
     if (exchange.purpose !== undefined) ours.push([number, exchange])
     else if (again) {

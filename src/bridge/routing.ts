@@ -11,12 +11,17 @@ export interface Place {
 
 /**
  * The single exchange in flight; else a standing stream; else the newest exchange whose client can take it. Only
- * members that `suits` accepts are asked.
+ * members that `suits` accepts are asked. `carrier` is the exchange in whose own HTTP answer the message came: it
+ * belongs there, whatever else is open.
  */
 export function findPlace(
   conversation: Conversation,
   suits: (member: Member) => boolean,
+  carrier?: number,
 ): Place | undefined {
+  const own = carrier === undefined ? undefined : conversation.exchanges.get(carrier)
+  const owner = own?.carries === true ? conversation.members.get(own.member) : undefined
+  if (owner !== undefined && suits(owner)) return { member: owner, exchange: carrier }
   let newest: Place | undefined
   let running = 0
   for (const [number, exchange] of conversation.exchanges) {
@@ -46,8 +51,16 @@ export function hold(member: Member, message: Request | Notification): Output[] 
  * A notification that belongs to no exchange. It concerns everybody on the backend session: where several client
  * sessions share one, each gets it.
  */
-export function announce(conversation: Conversation, message: Notification): Output[] {
+export function announce(
+  conversation: Conversation,
+  message: Notification,
+  carrier?: number,
+): Output[] {
   const outputs: Output[] = []
+  const own = carrier === undefined ? undefined : conversation.exchanges.get(carrier)
+  if (own?.carries === true) {
+    return [{ type: 'deliver', member: own.member, exchange: carrier, message }]
+  }
   for (const member of conversation.members.values()) {
     if (member.single) continue
     const place = findPlace(conversation, (other) => other === member)

@@ -28,10 +28,10 @@ const reply = (conversation: Conversation, message: Response, member?: string): 
   repeatable: true,
 })
 
-/** A request from the backend. */
-export function ask(conversation: Conversation, message: Request): Output[] {
+/** A request from the backend; `carrier` as in `findPlace`. */
+export function ask(conversation: Conversation, message: Request, carrier?: number): Output[] {
   const suits = (member: Member) => declares(member, message.method)
-  const place = findPlace(conversation, suits)
+  const place = findPlace(conversation, suits, carrier)
   if (place !== undefined) return [deliver(conversation, message, place)]
   if (message.method === 'ping') return [reply(conversation, result(message.idText, {}))]
   const waiting = [...conversation.members.values()].find(suits)

@@ -86,7 +86,7 @@ const limitsSchema = z.strictObject({
 })
 
 /** What a backend can be told to speak in later versions. */
-const laterDialects: readonly unknown[] = ['streamable', 'stateless']
+const laterDialects: readonly unknown[] = ['stateless']
 
 /** One key for each rule. */
 const repairSchema = z.strictObject(
@@ -100,13 +100,15 @@ export const backendSchema = z.strictObject({
     "Absolute http or https URL of the MCP server. `{name}` in its path or query takes a parameter of the route's path.",
   ),
   dialect: z
-    .enum(['auto', 'sse', 'rpc'], {
+    .enum(['auto', 'sse', 'streamable', 'rpc'], {
       error: ({ input }) =>
-        laterDialects.includes(input) ? 'this version speaks sse and rpc to backends' : undefined,
+        laterDialects.includes(input)
+          ? 'this version speaks sse, streamable and rpc to backends'
+          : undefined,
     })
     .default('auto')
     .describe(
-      'What the backend speaks: `sse` (HTTP with SSE, revision 2024-11-05), `rpc` (JSON-RPC over plain POST), or `auto` to find out.',
+      'What the backend speaks: `sse` (HTTP with SSE, revision 2024-11-05), `streamable` (Streamable HTTP, revisions 2025-03-26 to 2025-11-25), `rpc` (JSON-RPC over plain POST), or `auto` to find out.',
     ),
   messages: pathOrUrlTemplate()
     .optional()

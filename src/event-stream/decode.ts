@@ -62,6 +62,8 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
   let danglingEndpoint = false
   let retry: number | undefined
   let lastEventId = ''
+  /** The id of the event under way; it counts once the event has ended, also when it carries no data. */
+  let id: string | undefined
   let candidate: string | undefined
 
   const context: EventContext = {
@@ -76,7 +78,6 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
 
   const parser = createParser({
     onEvent(event) {
-      if (event.id !== undefined) lastEventId = event.id
       dispatched(event.event ?? '', event.data)
     },
     onRetry: (ms) => {
@@ -132,6 +133,8 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
     if (name === 'endpoint' && data.length === 0) danglingEndpoint = true
     name = ''
     data = []
+    lastEventId = id ?? lastEventId
+    id = undefined
     parser.feed('\n')
     if (broken === undefined) size = 0
   }
@@ -146,7 +149,7 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
       name = eventName(content)
       parser.feed(`event: ${name}\n`)
       return
-    }
+    } else if (content.startsWith('id') && !content.includes('\0')) id = valueOf(content)
     parser.feed(`${content}\n`)
   }
 

@@ -6,6 +6,7 @@ import { createHttpClient } from '../backends/http-client.ts'
 import type { BackendOptions } from '../backends/options.ts'
 import { createRpcBackend } from '../backends/rpc.ts'
 import { createSseBackend } from '../backends/sse.ts'
+import { createStreamableBackend } from '../backends/streamable.ts'
 import type { Clock } from '../clock.ts'
 import type { Config, McpRoute } from '../config/schema.ts'
 import { expandHeader, expandPath } from '../config/template.ts'
@@ -71,7 +72,7 @@ interface RouteBackend {
   close(): Promise<void>
 }
 
-type Spoken = 'sse' | 'rpc'
+type Spoken = 'sse' | 'streamable' | 'rpc'
 
 function createRouteBackend(route: McpRoute, config: Config, services: Services): RouteBackend {
   const { backend, name } = route
@@ -93,6 +94,7 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
   }
   const speakers: Record<Spoken, BackendDialect> = {
     sse: createSseBackend(options),
+    streamable: createStreamableBackend(options),
     rpc: createRpcBackend(options),
   }
   const told = new Set<RuleName>()

@@ -39,7 +39,7 @@ export function createConversations(services: LiveServices, backends: Backends):
     return live
   }
 
-  const create = (resolved: Resolved, caller: Caller, key: string): Live => {
+  const create = (resolved: Resolved, caller: Caller, key: string, isPool: boolean): Live => {
     const onEndpoint = (live: Live, url: string): void => {
       if (resolved.stream === 'own') return
       const place = `${key}\n${url}`
@@ -59,6 +59,7 @@ export function createConversations(services: LiveServices, backends: Backends):
       target: resolved.target,
       traits: resolved.traits,
       dialect: resolved.dialect,
+      pooled: isPool,
       headers: caller.headers,
       onEndpoint,
       onClosed: () => {
@@ -75,10 +76,10 @@ export function createConversations(services: LiveServices, backends: Backends):
     return { key, live: alive(shared, key) }
   }
 
-  const own = (resolved: Resolved, caller: Caller): Live => {
+  const own = (resolved: Resolved, caller: Caller, isPool = false): Live => {
     const { live: existing, key } = find(resolved, caller)
     if (existing !== undefined) return existing
-    const live = create(resolved, caller, key)
+    const live = create(resolved, caller, key, isPool)
     if (resolved.stream === 'shared' || sharing.has(caller.route)) shared.set(key, live)
     return live
   }
@@ -86,7 +87,7 @@ export function createConversations(services: LiveServices, backends: Backends):
   const pooled = (resolved: Resolved, caller: Caller, single: string): Live => {
     const { live: common, key } = find(resolved, caller)
     const existing = common ?? alive(pools, key)
-    const live = existing ?? own(resolved, caller)
+    const live = existing ?? own(resolved, caller, true)
     if (!live.has(single)) live.join(single, singlePort(caller), true)
     pools.set(key, live)
     return live

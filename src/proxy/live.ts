@@ -44,6 +44,8 @@ export interface LiveOptions {
   readonly target: Target
   readonly traits: DialectTraits
   readonly dialect: BackendDialect
+  /** It serves callers without sessions. */
+  readonly pooled: boolean
   /** Headers for what we send of our own accord. */
   readonly headers: Headers
   /** The backend said where it wants its POSTs. */
@@ -87,7 +89,7 @@ export class Live implements Owner {
     this.options = options
     this.target = options.target
     this.used = services.clock.now()
-    this.conversation = createConversation(options.traits, services.ids)
+    this.conversation = createConversation(options.traits, services.ids, options.pooled)
   }
 
   get members(): number {
@@ -131,6 +133,7 @@ export class Live implements Owner {
   }
 
   stream(member: string, open: boolean): void {
+    if (open) for (const session of this.sessions) session.listen?.()
     this.run({ type: 'stream', member, open })
   }
 
@@ -317,6 +320,7 @@ export class Live implements Owner {
     }
     const session = this.options.dialect.open(this.target, headers, listener)
     this.sessions.push(session)
+    if ([...this.ports.values()].some(({ outlets }) => outlets.length > 0)) session.listen?.()
     return session
   }
 

@@ -130,7 +130,7 @@ routes:
     path: /b
     backend:
       url: foo
-      dialect: streamable
+      dialect: stateless
       headers: { x: "\${NOWHERE}" }
 `
   t.strictSame(problems(text), [
@@ -143,7 +143,7 @@ routes:
     'proxy.yaml:7:5: routes[0].backnd: unknown key "backnd"; did you mean "backend"?',
     'proxy.yaml:8:11: routes[1].name: routes[0] is named "a" too; names must be unique',
     'proxy.yaml:11:12: routes[1].backend.url: not an absolute URL: "foo"',
-    'proxy.yaml:12:16: routes[1].backend.dialect: this version speaks sse and rpc to backends',
+    'proxy.yaml:12:16: routes[1].backend.dialect: this version speaks sse, streamable and rpc to backends',
     'proxy.yaml:13:21: routes[1].backend.headers.x: the environment variable NOWHERE is not set and has no default',
   ])
 })
@@ -175,7 +175,7 @@ t.test('problems say what was expected, found and meant', async (t) => {
     [file('origins: ["https://a/b"]'), /origins\[0\]: not an origin like/],
     [file('hosts: ["a:80"]'), /hosts\[0\]: not a host name without scheme and port/],
     [file('constructor: 1'), /constructor: unknown key "constructor"/],
-    [backend('dialect: stateless'), /this version speaks sse and rpc to backends/],
+    [backend('dialect: stateless'), /this version speaks sse, streamable and rpc to backends/],
     [backend('origins: ["*"]'), /origins\[0\]: not an origin/],
     [
       backend('repair: { Indented_Fields: true }'),

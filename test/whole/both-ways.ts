@@ -237,6 +237,8 @@ const behindProxy = async (t: Test): Promise<{ server: SdkSseServer; url: string
   return { server, url: `${proxy.url}/mcp` }
 }
 
+t.setTimeout(180_000)
+
 t.test('straight to the server, as a control', async (t) => {
   runAll(t, sseClient, async (t) => {
     const server = await startServer(t)

@@ -1,0 +1,207 @@
+// Messages that are POSTed to the backend's one URL, each answered in its POST's own answer: what the `rpc` and `streamable`
+// dialects have in common.
+import { ProxyError } from '../errors.ts'
+import type { Message } from '../protocol/jsonrpc.ts'
+import { readAnswer } from './answer.ts'
+import type { Answer } from './answer.ts'
+import type { BackendListener, Headers, SendOptions, Target, Undelivered } from './backend.ts'
+import type { HttpAnswer } from './http-client.ts'
+import type { BackendOptions } from './options.ts'
+import { isSuccess, mayHaveRun, refused, unauthorized } from './refusal.ts'
+
+/** Where a dialect differs. */
+export interface PostHooks {
+  /** Headers besides those of the message. */
+  headers?(message: Message): Headers
+  /** An answer has begun, of whatever status but 401 and 403. */
+  begun?(message: Message, answer: HttpAnswer): void
+  /** The backend refused a message with this status and these words: says so if they mean something to the dialect. */
+  refused?(message: Message, status: number, text: string): Undelivered | undefined
+  /** The answer to a request ended without its response; resolves to whether it was brought in another way. */
+  continued?(message: Message, got: Answer, deliver: (message: Message) => void): Promise<boolean>
+}
+
+/** A message on its way. */
+interface Call {
+  readonly request: AbortController
+  /** The body of its answer, once there is one. */
+  body: HttpAnswer['body'] | undefined
+}
+
+/** ms that an event stream may go on once it has brought the response. */
+const lingerTime = 1000
+
+export class Posts {
+  readonly #target: Target
+  readonly #listener: BackendListener
+  readonly #options: BackendOptions
+  readonly #hooks: PostHooks
+  readonly #calls = new Map<Message, Call>()
+  #paused = false
+  #closed = false
+
+  constructor(
+    target: Target,
+    listener: BackendListener,
+    options: BackendOptions,
+    hooks: PostHooks = {},
+  ) {
+    this.#target = target
+    this.#listener = listener
+    this.#options = options
+    this.#hooks = hooks
+  }
+
+  /** As `BackendSession.send`. */
+  async send(message: Message, options: SendOptions): Promise<Undelivered | undefined> {
+    if (this.#closed) return undefined
+    const call: Call = { request: new AbortController(), body: undefined }
+    this.#calls.set(message, call)
+    try {
+      return await this.#exchange(message, options, call)
+    } finally {
+      this.#calls.delete(message)
+    }
+  }
+
+  abort(message: Message): void {
+    this.#calls.get(message)?.request.abort()
+  }
+
+  pause(): void {
+    this.#paused = true
+    for (const { body } of this.#calls.values()) body?.pause()
+  }
+
+  resume(): void {
+    this.#paused = false
+    for (const { body } of this.#calls.values()) body?.resume()
+  }
+
+  close(): void {
+    this.#closed = true
+    for (const { request } of this.#calls.values()) request.abort()
+  }
+
+  async #exchange(
+    message: Message,
+    options: SendOptions,
+    call: Call,
+  ): Promise<Undelivered | undefined> {
+    const { route, url } = this.#target
+    const { signal } = call.request
+    const outcome = await this.#options.http.post({
+      route,
+      url,
+      headers: { ...options.headers, ...this.#hooks.headers?.(message) },
+      repeatable: options.repeatable,
+      body: message.text,
+      signal,
+    })
+    if (signal.aborted) {
+      if (outcome.ok) outcome.answer.body.destroy()
+      return undefined
+    }
+    if (!outcome.ok) return { error: outcome.error, mayHaveRun: outcome.mayHaveRun }
+    const { answer } = outcome
+    const denied = unauthorized(route, answer)
+    if (denied !== undefined) {
+      answer.discard()
+      return denied
+    }
+    this.#hooks.begun?.(message, answer)
+    if (message.kind !== 'request') return this.#unawaited(message, answer, call)
+    return this.#awaited(message, answer, call)
+  }
+
+  async #awaited(
+    message: Message,
+    answer: HttpAnswer,
+    call: Call,
+  ): Promise<Undelivered | undefined> {
+    const { signal } = call.request
+    const { status } = answer
+    let answered = false
+    const deliver = (received: Message): void => {
+      if (signal.aborted) return
+      this.#listener.message(received, message)
+      if (received.kind === 'response') answered = true
+    }
+    const got = await this.#read(answer, call, (received) => {
+      deliver(received)
+      if (!answered) return
+      // Nothing that belongs to the request comes after its response, though some streams stay open.
+      const stop = this.#options.clock.after(lingerTime, () => answer.body.destroy())
+      answer.body.once('close', stop)
+    })
+    if (!isSuccess(status)) {
+      const text = 'text' in got ? got.text : ''
+      const meant = this.#hooks.refused?.(message, status, text)
+      if (meant !== undefined && !answered) return meant
+    }
+    if (got.form === 'json') for (const each of got.messages) deliver(each)
+    if (answered || signal.aborted) return undefined
+    if (await this.#hooks.continued?.(message, got, deliver)) return undefined
+    return signal.aborted ? undefined : this.#unanswered(status, got)
+  }
+
+  /** What the backend says to a message that expects no answer is read, told to the log and dropped. */
+  async #unawaited(
+    message: Message,
+    answer: HttpAnswer,
+    call: Call,
+  ): Promise<Undelivered | undefined> {
+    const { status } = answer
+    if (isSuccess(status)) {
+      answer.discard()
+      return undefined
+    }
+    const { refused: meaning } = this.#hooks
+    if (meaning === undefined) answer.discard()
+    else {
+      const got = await this.#read(answer, call, () => {})
+      const meant = meaning(message, status, 'text' in got ? got.text : '')
+      if (meant !== undefined) return meant
+    }
+    this.#listener.trouble?.(`${refused(this.#target.route, status).message}, to a ${message.kind}`)
+    return undefined
+  }
+
+  #unanswered(status: number, got: Answer): Undelivered {
+    const { route } = this.#target
+    if (got.form === 'broken') return { error: got.error, mayHaveRun: true }
+    if (!isSuccess(status) || got.form === 'html') {
+      const detail = got.form === 'html' ? got.title : ''
+      return { error: refused(route, status, detail), mayHaveRun: mayHaveRun(status) }
+    }
+    const what = {
+      empty: 'with nothing',
+      stream: 'with an event stream that brought no response',
+      json: 'with JSON that is no JSON-RPC response',
+      text: 'with text that is no JSON',
+    }[got.form]
+    const text = `the backend of route "${route}" answered a request ${what} (status ${status})`
+    return { error: new ProxyError('BACKEND_ANSWER_INVALID', text), mayHaveRun: true }
+  }
+
+  async #read(
+    answer: HttpAnswer,
+    call: Call,
+    message: (message: Message) => void,
+  ): Promise<Answer> {
+    const { route } = this.#target
+    const repaired = this.#options.onRepair.bind(this.#options, route)
+    const reading = readAnswer(
+      answer,
+      { ...this.#options, route, repaired },
+      {
+        message,
+        stray: (text) => this.#listener.stray?.(text),
+        trouble: (text) => this.#listener.trouble?.(text),
+      },
+    )
+    call.body = answer.body
+    if (this.#paused) answer.body.pause()
+    return reading
+  }
+}

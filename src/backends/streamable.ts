@@ -1,0 +1,224 @@
+// The `streamable` dialect towards a backend (2025-03-26 to 2025-11-25, Transports, "Streamable HTTP"): each message is a
+// POST; the backend's session id stays here; what belongs to no exchange comes on a standing GET stream; answers that
+// break off are resumed where the backend offers it.
+import { isObject } from '../protocol/jsonrpc.ts'
+import type { Message } from '../protocol/jsonrpc.ts'
+import type { Answer, StreamPosition } from './answer.ts'
+import type {
+  BackendDialect,
+  BackendListener,
+  BackendSession,
+  Headers,
+  SendOptions,
+  Target,
+  Undelivered,
+} from './backend.ts'
+import type { HttpAnswer } from './http-client.ts'
+import type { BackendOptions } from './options.ts'
+import { Posts } from './posts.ts'
+import { saysSessionUnknown, sessionLost } from './refusal.ts'
+import { openGetStream } from './streamable-stream.ts'
+import type { GetStream } from './streamable-stream.ts'
+
+export function createStreamableBackend(options: BackendOptions): BackendDialect {
+  return {
+    open: (target, headers, listener) => new StreamableSession(target, headers, listener, options),
+  }
+}
+
+/** Attempts to resume one answer that bring nothing new. */
+const mostResumptions = 5
+
+class StreamableSession implements BackendSession {
+  readonly #target: Target
+  readonly #listener: BackendListener
+  readonly #options: BackendOptions
+  readonly #posts: Posts
+  /** Streams opened by GET: the standing one, and those that resume an answer. */
+  readonly #streams = new Set<GetStream>()
+  #headers: Headers
+  #id: string | undefined
+  /** What the backend settled on in its answer to `initialize`. */
+  #revision: string | undefined
+  #wanted = false
+  #initialized = false
+  #standing: GetStream | undefined
+  #paused = false
+  #closed = false
+
+  constructor(
+    target: Target,
+    headers: Headers,
+    listener: BackendListener,
+    options: BackendOptions,
+  ) {
+    this.#target = target
+    this.#headers = headers
+    this.#options = options
+    this.#listener = {
+      ...listener,
+      message: (message, inAnswerTo) => {
+        if (isInitialize(inAnswerTo)) this.#settled(message)
+        listener.message(message, inAnswerTo)
+      },
+    }
+    this.#posts = new Posts(target, this.#listener, options, {
+      headers: (message) => (isInitialize(message) ? {} : this.#own()),
+      begun: (message, answer) => this.#begun(message, answer),
+      refused: (message, status, text) => this.#refused(message, status, text),
+      continued: (message, got, deliver) => this.#resume(message, got, deliver),
+    })
+  }
+
+  async send(message: Message, options: SendOptions): Promise<Undelivered | undefined> {
+    this.#headers = options.headers
+    if (isInitialize(message)) {
+      this.#id = undefined
+      this.#revision = undefined
+    }
+    const failed = await this.#posts.send(message, options)
+    const announces =
+      message.kind === 'notification' && message.method === 'notifications/initialized'
+    if (announces && failed === undefined) {
+      this.#initialized = true
+      this.#stand()
+    }
+    return failed
+  }
+
+  /** A client listens, so the standing stream is wanted. */
+  listen(): void {
+    this.#wanted = true
+    this.#stand()
+  }
+
+  abort(message: Message): void {
+    this.#posts.abort(message)
+  }
+
+  pause(): void {
+    this.#paused = true
+    this.#posts.pause()
+    for (const stream of this.#streams) stream.pause()
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.#posts.resume()
+    for (const stream of this.#streams) stream.resume()
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#posts.close()
+    for (const stream of this.#streams) stream.close()
+    if (this.#id === undefined) return
+    // A session that is no longer needed is ended (2025-11-25, Transports, "Session Management").
+    const { route, url } = this.#target
+    void this.#options.http.remove({ route, url, headers: { ...this.#headers, ...this.#own() } })
+  }
+
+  /** Headers of every request but `initialize`. */
+  #own(): Headers {
+    return {
+      ...(this.#id !== undefined && { 'mcp-session-id': this.#id }),
+      // The header came with 2025-06-18; older backends have been seen to refuse it.
+      ...(this.#revision !== undefined &&
+        this.#revision > '2024-11-05' && { 'mcp-protocol-version': this.#revision }),
+    }
+  }
+
+  #begun(message: Message, answer: HttpAnswer): void {
+    const id = answer.headers['mcp-session-id']
+    if (isInitialize(message) && id !== undefined && id !== '') this.#id = id
+  }
+
+  #settled(message: Message): void {
+    const result = message.kind === 'response' ? message.value['result'] : undefined
+    if (!isObject(result)) return
+    const revision = result['protocolVersion']
+    if (typeof revision === 'string') this.#revision = revision
+    this.#wanted ||= announcesChanges(result['capabilities'])
+  }
+
+  #refused(message: Message, status: number, text: string): Undelivered | undefined {
+    if (isInitialize(message) || this.#id === undefined) return undefined
+    const lost = saysSessionUnknown(status, text) || (status === 404 && !/-32601/.test(text))
+    return lost ? sessionLost(this.#target.route, status) : undefined
+  }
+
+  /** An answer stream ended before its response: it is read on from its last event, as long as that brings anything. */
+  async #resume(_: Message, got: Answer, deliver: (message: Message) => void): Promise<boolean> {
+    let at: StreamPosition | undefined = 'at' in got ? got.at : undefined
+    let answered = false
+    for (let tries = 0; tries < mostResumptions && !this.#closed; tries++) {
+      if (at === undefined || at.lastEventId === '') return answered
+      const before: string = at.lastEventId
+      const stream: GetStream = this.#open(at, (message) => {
+        answered ||= message.kind === 'response'
+        deliver(message)
+      })
+      const end = await stream.ended
+      if (answered) return true
+      if (end.kind === 'refused') return false
+      at = end.at
+      if (at.lastEventId !== before) tries = 0
+    }
+    return answered
+  }
+
+  #open(at: StreamPosition, message: (message: Message) => void): GetStream {
+    const stream = openGetStream(
+      this.#target,
+      () => ({ ...this.#headers, ...this.#own() }),
+      at,
+      this.#options,
+      {
+        message,
+        stray: (text) => this.#listener.stray?.(text),
+        trouble: (text) => this.#listener.trouble?.(text),
+      },
+    )
+    this.#streams.add(stream)
+    if (this.#paused) stream.pause()
+    void stream.ended.then(() => this.#streams.delete(stream))
+    return stream
+  }
+
+  /** Opens the standing stream once it is wanted and the session stands; opens it again whenever it ends. */
+  #stand(): void {
+    if (!this.#wanted || !this.#initialized || this.#closed || this.#standing !== undefined) return
+    void this.#keepStanding({ lastEventId: '', retry: 0 })
+  }
+
+  async #keepStanding(at: StreamPosition): Promise<void> {
+    while (!this.#closed) {
+      this.#standing = this.#open(at, (message) => this.#listener.message(message))
+      const end = await this.#standing.ended
+      if (this.#closed) return
+      if (end.kind === 'refused') {
+        // 405 is a backend's right: it has no such stream. What it means otherwise is not worth asking again for.
+        if (end.status === 404 && this.#id !== undefined) this.#lost()
+        return
+      }
+      at = end.at
+    }
+  }
+
+  #lost(): void {
+    this.#listener.gone(sessionLost(this.#target.route, 404).error)
+    this.close()
+  }
+}
+
+const isInitialize = (message: Message | undefined): boolean =>
+  message?.kind === 'request' && message.method === 'initialize'
+
+/** The backend says that it announces changes, for which there is only the standing stream. */
+function announcesChanges(capabilities: unknown): boolean {
+  if (!isObject(capabilities)) return false
+  return Object.values(capabilities).some(
+    (each) => isObject(each) && (each['listChanged'] === true || each['subscribe'] === true),
+  )
+}

@@ -1,0 +1,300 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { ProxyError } from '../../src/errors.ts'
+import {
+  answerPost,
+  failureOf,
+  sendAccepted,
+  sendError,
+  sendJson,
+} from '../../src/frontends/reply.ts'
+import type { PostAnswer, PostAnswerOptions, Tools } from '../../src/frontends/reply.ts'
+import { failure, notification, request, result } from '../../src/protocol/jsonrpc.ts'
+import type { Request } from '../../src/protocol/jsonrpc.ts'
+import type { Visit } from '../../src/frontends/exchange.ts'
+import { front } from '../fixtures/front.ts'
+import { openStream, postJson } from '../fixtures/http.ts'
+import type { RawAnswer } from '../fixtures/http.ts'
+import { waitFor } from '../fixtures/wait-for.ts'
+
+const note = notification('notifications/message', { level: 'info' })
+const done = (id: number | string) => result(String(id), { n: Number(id) })
+
+type Options = Partial<PostAnswerOptions>
+
+/** A server that answers POSTs by `answerPost`; each answer as it came to the hands of whoever is to give it. */
+async function answering(t: Test, options: Options = {}) {
+  const answers: (PostAnswer & { response: Visit['response'] })[] = []
+  const it = await front(t, async ({ response, body }, _relay, tools: Tools) => {
+    const requests = (body?.messages ?? []).filter((each): each is Request => {
+      return each.kind === 'request'
+    })
+    const given = { route: 'shop', batch: false, json: true, events: true, quiet: true }
+    const answer = answerPost(response, tools, { ...given, requests, ...options })
+    answers.push({ ...answer, response })
+  })
+  /** POSTs requests with these ids; `answer` comes once the last reply has been given. */
+  const post = async (...ids: number[]) => {
+    const messages = ids.map((id) => JSON.parse(request(String(id), 'tools/call').text))
+    const count = answers.length
+    const answer = postJson(it.url, messages.length === 1 ? messages[0] : messages)
+    const { replies, headers, response } = await waitFor(() => answers[count])
+    const reply = (index = 0) => {
+      const one = replies[index]
+      if (one === undefined) throw new Error(`no reply ${index}`)
+      return one
+    }
+    return { answer, reply, headers, response }
+  }
+  return { ...it, post, answers }
+}
+
+const isEvents = ({ headers }: RawAnswer) => headers['content-type'] === 'text/event-stream'
+
+t.test('JSON or stream is decided by what comes first and by what the client takes', async (t) => {
+  const cases: [string, Options, 'response' | 'message', 'json' | 'events'][] = [
+    ['the response first', {}, 'response', 'json'],
+    ['a message first', {}, 'message', 'events'],
+    ['a message first, only events taken', { json: false }, 'message', 'events'],
+    ['the response first, only events taken', { json: false }, 'response', 'events'],
+    ['the response first, only JSON taken', { events: false }, 'response', 'json'],
+    ['a message first, only JSON taken', { events: false }, 'message', 'json'],
+    ['the response first, nothing taken', { json: false, events: false }, 'response', 'json'],
+  ]
+  for (const [name, options, first, expected] of cases) {
+    const { post } = await answering(t, options)
+    const { answer, reply } = await post(1)
+    t.equal(reply().carries, options.events ?? true, name)
+    if (first === 'message') t.equal(reply().send(note), true)
+    reply().finish(done(1))
+    const whole = await answer
+    t.equal(whole.status, 200)
+    if (expected === 'json') {
+      t.notOk(isEvents(whole), name)
+      t.equal(whole.body, done(1).text)
+      t.match(whole.headers, { 'content-type': 'application/json', 'cache-control': 'no-store' })
+    } else {
+      t.ok(isEvents(whole), name)
+      const messages = first === 'message' ? [note, done(1)] : [done(1)]
+      const events = messages.map(({ text }) => `event: message\ndata: ${text}\n\n`)
+      t.equal(whole.body, events.join(''), name)
+    }
+  }
+})
+
+t.test('JSON that goes out is one clean line', async (t) => {
+  const { post } = await answering(t)
+  const { answer, reply } = await post(1)
+  reply().finish({ ...done(1), text: '{"jsonrpc":"2.0",\n"id":1,"result":{"t":"\u2028"}}' })
+  t.equal((await answer).body, '{"jsonrpc":"2.0", "id":1,"result":{"t":"\\u2028"}}')
+})
+
+t.test('silence opens the stream with a comment, for clients that take one', async (t) => {
+  const { post, clock } = await answering(t)
+  const { answer, reply, response } = await post(1)
+  clock.advance(14_000)
+  await new Promise(setImmediate)
+  t.notOk(response.headersSent)
+  clock.advance(1000)
+  t.ok(response.headersSent)
+  clock.advance(15_000)
+  reply().finish(done(1))
+  const whole = await answer
+  t.ok(isEvents(whole))
+  t.match(whole.body, /^(: keep-alive\n\n){2}event: message\ndata: .*\n\n$/)
+})
+
+t.test('a client that takes JSON only is kept waiting', async (t) => {
+  const { post, clock } = await answering(t, { events: false })
+  const { answer, reply, response } = await post(1)
+  clock.advance(60_000)
+  await new Promise(setImmediate)
+  t.notOk(response.headersSent)
+  reply().finish(done(1))
+  t.equal((await answer).body, done(1).text)
+})
+
+t.test('headers set before anything is sent go out with either form', async (t) => {
+  for (const first of ['response', 'message']) {
+    const { post } = await answering(t)
+    const { answer, reply, headers } = await post(1)
+    headers['mcp-session-id'] = 'fresh'
+    if (first === 'message') reply().send(note)
+    reply().finish(done(1))
+    t.equal((await answer).headers['mcp-session-id'], 'fresh', first)
+  }
+})
+
+t.test('a batch is answered together, in the order of the answers', async (t) => {
+  const { post } = await answering(t, { batch: true })
+  const { answer, reply, response } = await post(1, 2, 3)
+  reply(1).finish(done(2))
+  reply(0).finish(done(1))
+  await new Promise(setImmediate)
+  t.notOk(response.headersSent, 'not before the last one')
+  reply(2).fail(new ProxyError('BACKEND_TIMEOUT', 'too slow'))
+  const whole = await answer
+  t.equal(whole.status, 200)
+  t.match(JSON.parse(whole.body), [
+    { id: 2, result: {} },
+    { id: 1, result: {} },
+    { id: 3, error: { code: -32000, message: 'too slow' } },
+  ])
+})
+
+t.test('a batch of one is answered by an array of one', async (t) => {
+  const { post } = await answering(t, { batch: true })
+  const { answer, reply } = await post(1)
+  reply().finish(done(1))
+  t.equal((await answer).body, `[${done(1).text}]`)
+})
+
+t.test('a batch that becomes a stream sends each answer once', async (t) => {
+  const { post } = await answering(t, { batch: true })
+  const { answer, reply } = await post(1, 2)
+  reply(0).finish(done(1))
+  reply(1).send(note)
+  reply(1).finish(done(2))
+  t.same(
+    [...(await answer).body.matchAll(/data: (.*)/g)].map(([, data]) => data),
+    [done(1).text, note.text, done(2).text],
+  )
+})
+
+t.test('a failure has its own JSON-RPC code, and a status where the client needs it', async (t) => {
+  const unauthorized = new ProxyError('BACKEND_UNAUTHORIZED', 'who are you', {
+    headers: { 'www-authenticate': 'Bearer realm="x"' },
+  })
+  const busy = new ProxyError('LIMIT_REACHED', 'too many', { retryAfter: 5 })
+  const slow = new ProxyError('BACKEND_TIMEOUT', 'too slow')
+  const passed = new ProxyError('BACKEND_REFUSED', 'no', { status: 418 })
+  const cases: [ProxyError, boolean, number, object][] = [
+    [unauthorized, true, 401, { 'www-authenticate': 'Bearer realm="x"' }],
+    [busy, true, 503, { 'retry-after': '5' }],
+    [new ProxyError('SHUTTING_DOWN', 'bye'), true, 503, {}],
+    [new ProxyError('SESSION_UNKNOWN', 'lost'), true, 404, {}],
+    [slow, true, 200, {}],
+    [slow, false, 504, {}],
+    [passed, true, 200, {}],
+    [passed, false, 418, {}],
+  ]
+  for (const [error, quiet, status, headers] of cases) {
+    const { post } = await answering(t, { quiet })
+    const { answer, reply } = await post(7)
+    reply().fail(error)
+    const whole = await answer
+    t.equal(whole.status, status, `${error.code}, quiet: ${quiet}`)
+    t.match(whole.headers, headers)
+    t.same(JSON.parse(whole.body), {
+      jsonrpc: '2.0',
+      id: 7,
+      error: { code: error.rpc, message: error.message },
+    })
+  }
+})
+
+t.test('a failure on an open stream is an event like any answer', async (t) => {
+  const { post } = await answering(t)
+  const { answer, reply } = await post(1)
+  reply().send(note)
+  reply().fail(new ProxyError('BACKEND_UNAUTHORIZED', 'who are you'))
+  const whole = await answer
+  t.equal(whole.status, 200)
+  t.match(whole.body, /"error":\{"code":-32000,"message":"who are you"\}/)
+})
+
+t.test('a cancelled request gets no response', async (t) => {
+  const cancelled = new ProxyError('CANCELLED', 'request cancelled')
+  t.test('on a stream of its own', async (t) => {
+    const { post } = await answering(t)
+    const { answer, reply } = await post(1)
+    reply().fail(cancelled)
+    const whole = await answer
+    t.ok(isEvents(whole))
+    t.equal(whole.body, '')
+  })
+  t.test('among others, which get theirs', async (t) => {
+    const { post } = await answering(t, { batch: true })
+    const { answer, reply } = await post(1, 2)
+    reply(0).finish(done(1))
+    reply(1).fail(cancelled)
+    t.equal((await answer).body, `[${done(1).text}]`)
+  })
+  t.test('but where only JSON can be sent, something must be said', async (t) => {
+    const { post } = await answering(t, { events: false })
+    const { answer, reply } = await post(1)
+    reply().fail(cancelled)
+    t.match(JSON.parse((await answer).body), { id: 1, error: { message: 'request cancelled' } })
+  })
+})
+
+t.test('a client that has gone before its answer is forgotten', async (t) => {
+  const { answers, clock, url } = await answering(t)
+  const going = new AbortController()
+  const body = request('1', 'tools/call').text
+  const stream = openStream(url, { method: 'POST', body, signal: going.signal })
+  stream.catch(() => undefined)
+  const { replies, response } = await waitFor(() => answers[0])
+  going.abort()
+  await waitFor(() => response.destroyed)
+  clock.advance(60_000)
+  t.notOk(response.headersSent, 'no comment is tried')
+  t.doesNotThrow(() => replies[0]?.finish(done(1)))
+})
+
+t.test('a reply without a stream never holds anybody up', async (t) => {
+  const { post } = await answering(t)
+  const { answer, reply } = await post(1)
+  let called = 0
+  reply().onceDrained(() => called++)
+  t.equal(called, 1)
+  reply().send(note)
+  reply().onceDrained(() => called++)
+  t.equal(called, 2)
+  reply().finish(done(1))
+  await answer
+})
+
+t.test(
+  'a refusal is a JSON-RPC error with the id that is known, and nothing of the cause',
+  async (t) => {
+    const error = new ProxyError('SESSION_UNKNOWN', 'no such session', {
+      cause: new Error('secret'),
+      retryAfter: 2,
+      headers: { allow: 'GET' },
+    })
+    for (const [idText, id] of [
+      [undefined, null],
+      ['"a"', 'a'],
+      ['1.0', 1],
+    ] as const) {
+      const { url } = await front(t, async ({ response }) => sendError(response, error, idText))
+      const whole = await postJson(url, note.value)
+      t.equal(whole.status, 404)
+      t.match(whole.headers, { 'retry-after': '2', allow: 'GET' })
+      t.same(JSON.parse(whole.body), {
+        jsonrpc: '2.0',
+        id,
+        error: { code: -32001, message: 'no such session' },
+      })
+    }
+    t.equal(failureOf('1', error).text, failure('1', -32001, 'no such session').text)
+  },
+)
+
+t.test('an answer is given once', async (t) => {
+  const { url } = await front(t, async ({ response }) => {
+    sendJson(response, 200, '"é"')
+    sendJson(response, 500, '"again"')
+  })
+  const whole = await postJson(url, note.value)
+  t.equal(whole.body, '"é"')
+  t.equal(whole.headers['content-length'], '4', 'bytes, not characters')
+})
+
+t.test('what needs no answer is accepted with an empty one', async (t) => {
+  const { url } = await front(t, async ({ response }) => sendAccepted(response))
+  const whole = await postJson(url, note.value)
+  t.equal(whole.status, 202)
+  t.equal(whole.headers['content-length'], '0')
+})
