@@ -55,7 +55,7 @@ export function openGetStream(
   const read = async (): Promise<StreamEnd> => {
     await waited
     if (request.signal.aborted) return { kind: 'ended', at }
-    const resuming = at.lastEventId === '' ? {} : { 'last-event-id': at.lastEventId }
+    const resuming: Headers = at.lastEventId === '' ? {} : { 'last-event-id': at.lastEventId }
     const outcome = await http.stream({
       route,
       url,

@@ -284,22 +284,30 @@ t.test('a slow client does not stop the backend of others', async (t) => {
 
 t.test('a lost backend session is brought back, later each time it fails', async (t) => {
   const { dialect, live, services } = await opened(t, {}, member([keptOutlet()]))
+  const { clock } = services
+  const error = new ProxyError('BACKEND_UNREACHABLE', 'nobody there')
+  dialect.holds = ({ kind }) => kind === 'request'
+  dialect.last.listener.gone(lost)
   const waits: number[] = []
   for (let round = 0; round < 9; round++) {
+    const start = clock.now()
     const before = dialect.sessions.length
-    dialect.last.listener.gone(lost)
-    const start = services.clock.now()
-    while (dialect.sessions.length === before && services.clock.now() - start < 60_000) {
-      services.clock.advance(round === 0 ? 0 : 250)
-    }
-    waits.push(services.clock.now() - start)
+    clock.advance(0)
+    while (dialect.sessions.length === before && clock.now() < start + 60_000) clock.advance(250)
+    waits.push(clock.now() - start)
     t.same(dialect.last.methods, ['initialize'], 'we initialize it')
+    dialect.last.sent[0]?.settle({ error, mayHaveRun: false })
+    await turn()
   }
   t.same(waits, [0, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000])
+
+  dialect.holds = () => false
+  clock.advance(30_000)
   dialect.last.answer('initialize', { protocolVersion: '2025-06-18' })
+  await turn()
   dialect.last.listener.gone(lost)
   const before = dialect.sessions.length
-  services.clock.advance(0)
+  clock.advance(0)
   t.equal(dialect.sessions.length, before + 1, 'and at once again when it has worked')
   t.notOk(live.closed)
 })
@@ -484,4 +492,22 @@ t.test('an answer in answer to a notification is for nobody', async (t) => {
   last.listener.message(message(answer), last.sent.at(-1)?.message)
   t.same(reply.finished, [])
   t.equal(await services.metric('dropped_messages_total', 'reason="answer-to-notification"'), 1)
+})
+
+t.test('what waits for a stream is delivered when one opens', async (t) => {
+  const { dialect, live, port } = await opened(t)
+  dialect.last.say(progress)
+  const outlet = keptOutlet()
+  port.outlets.push(outlet)
+  live.stream('a', true)
+  t.match(outlet.messages.map(text), [progress])
+})
+
+t.test('what the backend says beside messages changes nothing', async (t) => {
+  const { dialect, ask, services } = await opened(t)
+  const reply = ask(call(1))
+  dialect.last.listener.trouble?.('out of memory')
+  dialect.last.listener.stray?.('{"status":"acknowledged"}')
+  t.same([...reply.finished, ...reply.failed], [])
+  t.equal(services.pending.size, 1)
 })
