@@ -15,6 +15,7 @@ const table = {
   MESSAGE_INVALID: { fault: 'client', status: 400, rpc: -32600 },
   REVISION_UNSUPPORTED: { fault: 'client', status: 400, rpc: -32600 },
   SESSION_REQUIRED: { fault: 'client', status: 400, rpc: -32600 },
+  EVENTS_GONE: { fault: 'client', status: 400, rpc: -32600 },
   SESSION_UNKNOWN: { fault: 'client', status: 404, rpc: -32001 },
   ROUTE_UNKNOWN: { fault: 'client', status: 404, rpc: -32601 },
   METHOD_NOT_ALLOWED: { fault: 'client', status: 405, rpc: -32601 },

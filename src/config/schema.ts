@@ -78,6 +78,11 @@ const limitsSchema = z.strictObject({
     'Sessions of one principal; past it its least recently used one goes.',
   ),
   streams: count(10_000, 'Open client streams in total.'),
+  replayEvents: count(
+    256,
+    'Events kept of each session for clients that resume a stream with Last-Event-ID.',
+  ),
+  replayBytes: bytes('1MiB', 'Size of all events kept of one session; past it the oldest go.'),
   buffer: bytes('4MiB', 'What is kept for a client that reads slowly, before its stream is cut.'),
   stallTime: time(
     '60s',

@@ -25,6 +25,8 @@ export const streamHeaders = {
 export interface EventStream extends Outlet {
   /** Writes encoded events as they are. */
   write(text: string): boolean
+  /** A comment, to keep the connection alive. */
+  comment(text: string): void
   readonly closed: boolean
 }
 
@@ -112,6 +114,7 @@ export function openEventStream(
 
   return {
     write,
+    comment: (text) => void write(text),
     send: (message: Message) => write(encodeMessage(message.text)),
     onceDrained(task) {
       if (blockedSince === undefined || closed) task()

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { ProxyError } from '../errors.ts'
 import type { Dialect } from '../protocol/dialects.ts'
 import type { Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
+import type { ResumableStream } from './resumable.ts'
 
 /** Who sent an HTTP request and where it is bound: what the edge has established before a frontend sees it. */
 export interface Caller {
@@ -59,12 +60,29 @@ export interface Outlet {
   close(retry?: number): void
 }
 
+/** Keeps the events of a session's streams for clients that come back. */
+export interface EventLog {
+  /** `text` is the whole event as it was written. Never waits, never fails. */
+  append(stream: string, sequence: number, text: string): void
+  /** What is kept of a stream after this sequence number, in order. */
+  read(stream: string, after: number): Promise<readonly LoggedEvent[]>
+}
+
+export interface LoggedEvent {
+  readonly sequence: number
+  readonly text: string
+}
+
 /** What a session client opens and comes back to. */
 export interface ClientSession {
   readonly id: string
   readonly dialect: Dialect
   /** The revision that `initialize` settled on, once it has. */
   readonly revision: string | undefined
+  /** A new stream that the client can resume. */
+  openStream(standing: boolean): ResumableStream
+  /** The stream that an event id of ours names. */
+  findStream(id: string): ResumableStream | undefined
   /**
    * Sends a request on its way. The answer comes through `reply`, exactly one `finish` or `fail`; without a reply it
    * comes on the standing stream, as the `sse` dialect has it.

@@ -9,6 +9,7 @@ import { openEventStream } from './event-stream.ts'
 import type { EventStream, StreamLimits } from './event-stream.ts'
 import type { Reply } from './exchange.ts'
 import type { Keeper } from './keeper.ts'
+import type { ResumableStream } from './resumable.ts'
 
 /** What every frontend needs to answer. */
 export interface Tools {
@@ -73,6 +74,8 @@ export interface PostAnswerOptions {
   readonly json: boolean
   /** The client takes `text/event-stream`. */
   readonly events: boolean
+  /** Makes the stream of this answer one that the client can come back to. */
+  readonly resumable?: () => { readonly stream: ResumableStream; readonly priming: boolean }
   /** Failures of the backend are JSON-RPC errors in a 200 answer; false: the HTTP status tells of them too. */
   readonly quiet: boolean
 }
@@ -91,24 +94,27 @@ export function answerPost(
 ): PostAnswer {
   const headers: Record<string, string> = {}
   const finished: Response[] = []
-  let stream: EventStream | undefined
+  let stream: EventStream | ResumableStream | undefined
   let left = options.requests.length
   let status = 200
   const since = tools.keeper.now
 
-  const open = (): EventStream => {
+  const open = (): EventStream | ResumableStream => {
     if (stream !== undefined) return stream
     tools.keeper.remove(waiting)
-    stream = openEventStream(response, headers, tools.keeper, tools.limits, (reason) =>
+    const connection = openEventStream(response, headers, tools.keeper, tools.limits, (reason) =>
       tools.onCut(options.route, reason),
     )
+    const resumable = options.resumable?.()
+    resumable?.stream.begin(connection, resumable.priming)
+    stream = resumable?.stream ?? connection
     for (const early of finished) stream.send(early)
     return stream
   }
 
   const waiting = {
     tick(now: number) {
-      if (now - since >= tools.limits.keepAlive) open().write(keepAlive)
+      if (now - since >= tools.limits.keepAlive) open().comment(keepAlive)
     },
   }
   if (options.events) tools.keeper.add(waiting)
@@ -116,7 +122,7 @@ export function answerPost(
 
   const conclude = (): void => {
     tools.keeper.remove(waiting)
-    if (response.destroyed) return
+    if (response.destroyed && stream === undefined) return
     if (stream === undefined && finished.length > 0 && (options.json || !options.events)) {
       const texts = finished.map(({ text }) => text)
       const body = options.batch ? `[${texts.join(',')}]` : texts.join('')
@@ -147,9 +153,12 @@ export function answerPost(
     finish(failureOf(request.idText, error))
   }
 
+  /** A client that went before its stream was open has no event id to come back with. */
+  const canStream = (): boolean => options.events && (stream !== undefined || !response.destroyed)
+
   const replies = options.requests.map((request): Reply => ({
     carries: options.events,
-    send: (message: Message) => (options.events ? open().send(message) : true),
+    send: (message: Message) => (canStream() ? open().send(message) : true),
     finish,
     fail: (error) => fail(request, error),
     onceDrained(task) {

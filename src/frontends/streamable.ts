@@ -6,6 +6,8 @@ import { accepts } from './classify.ts'
 import { openEventStream } from './event-stream.ts'
 import type { Body, ClientSession, Relay, Reply, Visit } from './exchange.ts'
 import { answerPost, sendAccepted } from './reply.ts'
+import { parseEventId } from './resumable.ts'
+import type { ResumableStream } from './resumable.ts'
 import type { PostAnswer, Tools } from './reply.ts'
 
 export async function serveStreamable(visit: Visit, relay: Relay, tools: Tools): Promise<void> {
@@ -103,6 +105,7 @@ function answer(
     json: accepts(accept, 'application/json') || !accepts(accept, 'text/event-stream'),
     events: accepts(accept, 'text/event-stream'),
     quiet: true,
+    resumable: () => ({ stream: session.openStream(false), priming: primes(session) }),
   })
   if (fresh) whole.headers['mcp-session-id'] = session.id
   requests.forEach((message, index) => {
@@ -137,14 +140,41 @@ function endingOnFailure(reply: Reply, session: ClientSession, whole: PostAnswer
 }
 
 async function openStream(visit: Visit, relay: Relay, tools: Tools): Promise<void> {
-  const { response, caller } = visit
+  const { response, caller, request } = visit
   const session = await find(visit, relay)
+  const connect = () =>
+    openEventStream(response, {}, tools.keeper, tools.limits, (reason) =>
+      tools.onCut(caller.route, reason),
+    )
+  const last = request.headers['last-event-id']
+  if (typeof last === 'string' && last !== '') {
+    const { stream, after } = streamAfter(session, last)
+    await stream.resume(connect, after)
+    if (stream.standing && !stream.over) response.on('close', session.attach(stream))
+    return
+  }
   if (response.destroyed) return
-  const stream = openEventStream(response, {}, tools.keeper, tools.limits, (reason) =>
-    tools.onCut(caller.route, reason),
-  )
+  const stream = session.openStream(true)
+  stream.begin(connect(), primes(session))
   response.on('close', session.attach(stream))
 }
+
+/** The stream that the client was reading, and the last event it got. */
+function streamAfter(
+  session: ClientSession,
+  last: string,
+): { stream: ResumableStream; after: number } {
+  const id = parseEventId(last)
+  const stream = id === undefined ? undefined : session.findStream(id.stream)
+  if (id === undefined || stream === undefined) {
+    throw new ProxyError('EVENTS_GONE', 'no stream of this session has that Last-Event-ID')
+  }
+  return { stream, after: id.sequence }
+}
+
+/** Older clients choke on an event without data (the priming event came with 2025-11-25). */
+const primes = (session: ClientSession): boolean =>
+  session.revision !== undefined && session.revision >= '2025-11-25'
 
 async function end(visit: Visit, relay: Relay): Promise<void> {
   const session = await find(visit, relay)

@@ -1,8 +1,10 @@
 // One client session: it finds its conversation at its first message, and keeps to it.
+import { randomBytes } from 'node:crypto'
 import type { Headers } from '../backends/backend.ts'
 import { ProxyError } from '../errors.ts'
 import type { Caller, ClientSession, Outlet, Reply } from '../frontends/exchange.ts'
 import { failureOf } from '../frontends/reply.ts'
+import { ResumableStream } from '../frontends/resumable.ts'
 import type { Dialect } from '../protocol/dialects.ts'
 import type { Notification, Request, Response } from '../protocol/jsonrpc.ts'
 import type { SessionStore } from '../sessions/store.ts'
@@ -18,6 +20,9 @@ export interface SessionServices {
   readonly end: (id: string) => Promise<void>
 }
 
+/** Streams of one session that are remembered; more than that many at once are not resumable. */
+const mostStreams = 64
+
 export class Session implements ClientSession, MemberPort {
   readonly id: string
   readonly dialect: Dialect
@@ -25,6 +30,8 @@ export class Session implements ClientSession, MemberPort {
   headers: Headers
   revision: string | undefined
   private readonly services: SessionServices
+  /** Streams that the client may come back to, oldest first. */
+  private readonly streams = new Map<string, ResumableStream>()
   private live: Live | undefined
   /** Messages that came before the conversation was found, in their order. */
   private waiting: ((found: Live | ProxyError) => void)[] | undefined
@@ -66,6 +73,27 @@ export class Session implements ClientSession, MemberPort {
 
   abandon(reply: Reply): void {
     this.services.abandon(reply)
+  }
+
+  openStream(standing: boolean): ResumableStream {
+    const { store } = this.services
+    const stream = new ResumableStream(randomBytes(6).toString('hex'), standing, {
+      append: (id, sequence, text) => store.log(this.id, { stream: id, sequence, text }),
+      read: (id, after) => store.replay(this.id, id, after),
+    })
+    this.streams.set(stream.id, stream)
+    if (this.streams.size > mostStreams) this.forgetStream()
+    return stream
+  }
+
+  findStream(id: string): ResumableStream | undefined {
+    return this.streams.get(id)
+  }
+
+  /** The oldest that is over goes first; the log is bounded anyway. */
+  private forgetStream(): void {
+    for (const [id, { over }] of this.streams) if (over) return void this.streams.delete(id)
+    for (const id of this.streams.keys()) return void this.streams.delete(id)
   }
 
   attach(outlet: Outlet): () => void {

@@ -2,12 +2,16 @@
 // reaping and for making room.
 import type { Clock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
-import type { SessionRecord, SessionStore, StoreLimits } from './store.ts'
+import type { SessionRecord, SessionStore, StoredEvent, StoreLimits } from './store.ts'
 
 interface Entry {
   readonly record: SessionRecord
   used: number
   holds: number
+  /** Oldest first. */
+  events: StoredEvent[]
+  /** Characters of `events`. */
+  size: number
 }
 
 export function createMemoryStore(limits: StoreLimits, clock: Clock): SessionStore {
@@ -71,7 +75,7 @@ export function createMemoryStore(limits: StoreLimits, clock: Clock): SessionSto
     },
     async create(record) {
       const removed = makeRoom(record.principal)
-      entries.set(record.id, { record, used: clock.now(), holds: 0 })
+      entries.set(record.id, { record, used: clock.now(), holds: 0, events: [], size: 0 })
       count(record.principal, 1)
       return removed
     },
@@ -91,6 +95,19 @@ export function createMemoryStore(limits: StoreLimits, clock: Clock): SessionSto
       if (entry === undefined) return
       entry.holds--
       use(id, entry)
+    },
+    log(id, event) {
+      const entry = entries.get(id)
+      if (entry === undefined) return
+      entry.events.push(event)
+      entry.size += event.text.length
+      while (entry.events.length > limits.replayEvents || entry.size > limits.replayBytes) {
+        entry.size -= entry.events.shift()?.text.length ?? entry.size
+      }
+    },
+    async replay(id, stream, after) {
+      const events = entries.get(id)?.events ?? []
+      return events.filter((event) => event.stream === stream && event.sequence > after)
     },
     async delete(id) {
       return remove(id)

@@ -23,6 +23,10 @@ export interface SessionStore {
   /** While held (an open stream, a running exchange) a session neither expires nor is removed for others. Holds are counted. */
   hold(id: string): void
   release(id: string): void
+  /** Keeps an event for resuming; the oldest of the session give way to the limits. Never waits. */
+  log(id: string, event: StoredEvent): void
+  /** What is kept of a stream after a sequence number, in order. */
+  replay(id: string, stream: string, after: number): Promise<readonly StoredEvent[]>
   /** Resolves to whether there was one. */
   delete(id: string): Promise<boolean>
   /** Removes what has been idle too long; resolves to the ids removed. */
@@ -32,7 +36,17 @@ export interface SessionStore {
   close(): Promise<void>
 }
 
+export interface StoredEvent {
+  readonly stream: string
+  readonly sequence: number
+  /** The event as it was written. */
+  readonly text: string
+}
+
 export interface StoreLimits {
+  /** Events kept of one session, and their characters. */
+  readonly replayEvents: number
+  readonly replayBytes: number
   /** Sessions in total. */
   readonly sessions: number
   readonly sessionsPerPrincipal: number
