@@ -32,6 +32,8 @@ export interface Backends {
   resolve(caller: Caller): Resolved | Promise<Resolved>
   /** What a route sets on every request to its backend. */
   headers(route: McpRoute, parameters: ParameterValues): Headers
+  /** A backend did not behave as its dialect has it: one that was found out is found out anew. */
+  doubt(route: string): void
   close(): Promise<void>
 }
 
@@ -61,6 +63,7 @@ export function createBackends(config: Config, services: Services): Backends {
       }
       return headers
     },
+    doubt: (route) => all.get(route)?.doubt(),
     async close() {
       await Promise.all([...all.values()].map(({ close }) => close()))
     },
@@ -69,6 +72,7 @@ export function createBackends(config: Config, services: Services): Backends {
 
 interface RouteBackend {
   resolve(caller: Caller): Resolved | Promise<Resolved>
+  doubt(): void
   close(): Promise<void>
 }
 
@@ -137,6 +141,11 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
       const found = detecting.get(caller.principal) ?? find(target, caller)
       detecting.set(caller.principal, found)
       return found.then((dialect) => resolved(target, dialect))
+    },
+    doubt() {
+      if (backend.dialect !== 'auto' || spoken === undefined) return
+      log.warn({ route: name, dialect: spoken }, 'backend does not speak as detected')
+      spoken = undefined
     },
     close: () => http.close(),
   }

@@ -62,6 +62,7 @@ export function createConversations(services: LiveServices, backends: Backends):
       pooled: isPool,
       headers: caller.headers,
       onEndpoint,
+      onContradiction: () => backends.doubt(caller.route),
       onClosed: () => {
         all.delete(live)
         for (const map of [pools, shared, endpoints]) forget(live, map)

@@ -50,6 +50,8 @@ export interface LiveOptions {
   readonly headers: Headers
   /** The backend said where it wants its POSTs. */
   readonly onEndpoint: (live: Live, url: string) => void
+  /** The backend refused `initialize` in a way that speaks against its dialect. */
+  readonly onContradiction: () => void
   readonly onClosed: () => void
 }
 
@@ -59,6 +61,13 @@ const firstBackOff = 500
 
 /** How long a message waits for the notification before it to be taken. */
 const barrierTime = 2000
+
+/** What a backend answers that does not speak the dialect it was taken for. */
+const contradictions = new Set<string>([
+  'BACKEND_REFUSED',
+  'BACKEND_NO_ENDPOINT',
+  'BACKEND_ANSWER_INVALID',
+])
 
 const shorten = (text: string): string => text.slice(0, 200)
 
@@ -282,6 +291,8 @@ export class Live implements Owner {
     if (error.code === 'BACKEND_UNREACHABLE' || error.code === 'BACKEND_NO_ENDPOINT') {
       this.services.metrics.backendConnected(this.target.route, 'failed')
     }
+    const opening = message.kind === 'request' && message.method === 'initialize'
+    if (opening && contradictions.has(error.code)) this.options.onContradiction()
     if (exchange === undefined) {
       this.services.log.warn({ route: this.target.route, err: error }, 'message not taken')
     }
