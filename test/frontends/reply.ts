@@ -242,6 +242,26 @@ t.test('a client that has gone before its answer is forgotten', async (t) => {
   t.doesNotThrow(() => replies[0]?.finish(done(1)))
 })
 
+t.test('nor does it count as slow, whatever is still sent to it', async (t) => {
+  const { answers, clock, cuts, url } = await answering(t)
+  const going = new AbortController()
+  const { value } = request('1', 'tools/call')
+  postJson(url, value, { signal: going.signal }).catch(() => undefined)
+  const { replies, response } = await waitFor(() => answers[0])
+  going.abort()
+  await waitFor(() => response.destroyed)
+  const [reply] = replies
+  for (let count = 0; count < 3; count++) {
+    t.equal(reply?.send(note), true)
+    await new Promise(setImmediate)
+  }
+  let drained = 0
+  reply?.onceDrained(() => drained++)
+  t.equal(drained, 1)
+  clock.advance(120_000)
+  t.same(cuts, [])
+})
+
 t.test('a reply without a stream never holds anybody up', async (t) => {
   const { post } = await answering(t)
   const { answer, reply } = await post(1)

@@ -19,6 +19,7 @@ import {
 } from '../fixtures/conversing.ts'
 
 const idleTime = 1000
+const replay = { replayEvents: 256, replayBytes: 1_048_576 }
 
 type Converse = (caller: Caller) => Live | Promise<Live>
 
@@ -33,7 +34,7 @@ async function setUp(t: Test, between: (make: () => Live) => Converse = (make) =
     return live
   }
   const store = createMemoryStore(
-    { sessions: 9, sessionsPerPrincipal: 9, idleTime },
+    { sessions: 9, sessionsPerPrincipal: 9, idleTime, ...replay },
     services.clock,
   )
   await store.create({ id: 's', route: 'shop', parameters: {}, principal: '', dialect: 'sse' })

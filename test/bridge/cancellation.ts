@@ -1,0 +1,63 @@
+import t from 'tap'
+import { opened, lost, stateOf, talk, texts, types } from '../fixtures/bridged.ts'
+import { initialize, note, req, res } from '../fixtures/conversing.ts'
+
+const cancelled = (requestId: unknown) => note('notifications/cancelled', { requestId })
+
+t.test('initialize cannot be cancelled', async (t) => {
+  const it = talk()
+  it.request(initialize('i'), 1)
+  const before = stateOf(it.conversation)
+  t.same(it.feed({ type: 'post', member: 'a', message: cancelled('i') }), [])
+  t.equal(stateOf(it.conversation), before)
+})
+
+t.test('an initialize that is too slow fails, and the backend is not told', async (t) => {
+  const it = talk()
+  it.request(initialize('i'), 1)
+  t.same(types(it.feed({ type: 'expired', exchange: 1, error: lost })), ['fail'])
+})
+
+t.test('an id of another type is another request', async (t) => {
+  const it = opened()
+  it.request(req(1, 'tools/call'), 10)
+  t.same(it.feed({ type: 'post', member: 'a', message: cancelled('1') }), [])
+  t.same(it.feed({ type: 'post', member: 'a', message: note('notifications/cancelled') }), [])
+  t.ok(it.conversation.exchanges.has(10))
+  const outputs = it.feed({ type: 'post', member: 'a', message: cancelled(1) })
+  t.same(types(outputs), ['fail', 'send', 'abort'])
+})
+
+t.test('a request that has not been sent is called off in silence', async (t) => {
+  const it = opened()
+  it.feed({ type: 'gone', error: lost })
+  it.request(req(1, 'tools/call'), 10)
+  const outputs = it.feed({ type: 'post', member: 'a', message: cancelled(1) })
+  t.match(outputs, [{ type: 'fail', exchange: 10, error: { code: 'CANCELLED' } }])
+  t.equal(outputs.length, 1)
+})
+
+t.test('going away is no cancel where the dialect has it so', async (t) => {
+  const it = opened()
+  it.request(req(1, 'tools/call'), 10)
+  t.same(it.feed({ type: 'abandoned', exchange: 10, cancels: false }), [])
+  t.ok(it.conversation.exchanges.has(10))
+  const outputs = it.feed({ type: 'abandoned', exchange: 10, cancels: true })
+  t.same(types(outputs), ['send', 'abort'], 'and nobody is left to be told')
+  t.same(it.feed({ type: 'abandoned', exchange: 10, cancels: true }), [])
+})
+
+t.test('an initialize that we answer ourselves can expire', async (t) => {
+  const it = talk('rpc')
+  it.request(initialize('i'), 1)
+  const refused = { code: -32601, message: 'Method not found' }
+  const message = { ...res('i'), failed: true, value: { id: 'i', error: refused } }
+  const probes = it.feed({ type: 'backend', message, exchange: 1 })
+  t.match(texts(probes), [{ method: 'tools/list' }, {}, {}])
+  t.match(it.feed({ type: 'expired', exchange: 1, error: lost }), [{ type: 'fail', exchange: 1 }])
+  t.equal(it.conversation.answering.length, 0)
+  for (const probe of probes) {
+    const { exchange = 0 } = probe.type === 'send' ? probe : {}
+    t.same(it.feed({ type: 'backend', message: res(exchange), exchange }), [], 'once')
+  }
+})

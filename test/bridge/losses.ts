@@ -1,0 +1,87 @@
+import t from 'tap'
+import { ProxyError } from '../../src/errors.ts'
+import { lost, opened, talk, texts, types } from '../fixtures/bridged.ts'
+import { initialize, note, req, res } from '../fixtures/conversing.ts'
+
+const unknown = new ProxyError('BACKEND_SESSION_LOST', 'unknown session')
+const refused = new ProxyError('BACKEND_REFUSED', 'method not found')
+
+t.test('a notification that meets a forgotten session shows that it is lost', async (t) => {
+  const it = opened()
+  it.request(req(1, 'tools/call'), 10)
+  const input = { type: 'undelivered', exchange: undefined, mayHaveRun: false } as const
+  t.same(it.feed({ ...input, error: refused }), [])
+  t.match(it.feed({ ...input, error: unknown }), [{ type: 'fail', exchange: 10, error: unknown }])
+  t.equal(it.conversation.phase, 'lost')
+})
+
+t.test('a call that may have run is never sent again', async (t) => {
+  for (const mayHaveRun of [true, false]) {
+    const it = opened()
+    it.request(req(1, 'tools/call', { name: 'pay' }), 10)
+    const outputs = it.feed({ type: 'undelivered', exchange: 10, error: lost, mayHaveRun })
+    t.match(outputs, [{ type: 'fail', exchange: 10, error: lost }])
+    t.equal(outputs.length, 1)
+  }
+})
+
+t.test('ping is answered for a backend that refuses it', async (t) => {
+  const it = opened()
+  for (const [number, mayHaveRun, expected] of [
+    [10, false, 'finish'],
+    [11, true, 'fail'],
+  ] as const) {
+    it.request(req('p', 'ping'), number)
+    const input = { type: 'undelivered', exchange: number, error: refused, mayHaveRun } as const
+    t.same(types(it.feed(input)), [expected])
+  }
+})
+
+t.test('initialize is answered for a backend that refuses it by its status', async (t) => {
+  const it = talk('rpc')
+  it.request(initialize('i'), 1)
+  const input = { type: 'undelivered', exchange: 1, error: refused, mayHaveRun: false } as const
+  const probes = it.feed(input)
+  t.match(texts(probes), [{ method: 'tools/list' }, {}, {}])
+  let last = probes
+  for (const probe of probes) {
+    const exchange = probe.type === 'send' ? probe.exchange : undefined
+    last = it.feed({ type: 'undelivered', exchange, error: refused, mayHaveRun: false })
+  }
+  t.match(last, [{ type: 'fail', exchange: 1, error: refused }], 'if it serves anything at all')
+})
+
+t.test('a setting that cannot be restored stops nothing', async (t) => {
+  const it = opened()
+  it.request(req(1, 'logging/setLevel', { level: 'debug' }), 10)
+  it.feed({ type: 'backend', message: res(10) })
+  it.feed({ type: 'gone', error: lost })
+  it.request(req(2, 'tools/call'), 20)
+  const [handshake] = it.feed({ type: 'reopened' })
+  const exchange = handshake?.type === 'send' ? handshake.exchange : undefined
+  const message = res(exchange, { protocolVersion: '2025-06-18' })
+  const restored = it.feed({ type: 'backend', message })
+  const setting = restored.find(
+    (output) => output.type === 'send' && output.message.text.includes('setLevel'),
+  )
+  const number = setting?.type === 'send' ? setting.exchange : undefined
+  t.same(it.feed({ type: 'undelivered', exchange: number, error: refused, mayHaveRun: true }), [])
+  t.equal(it.conversation.phase, 'open')
+  t.match(it.feed({ type: 'backend', message: res(20) }), [{ type: 'finish', exchange: 20 }])
+})
+
+t.test('what was held for clients is kept, what was asked of them is not', async (t) => {
+  const it = opened({ roots: {} })
+  it.feed({ type: 'backend', message: note('notifications/tools/list_changed') })
+  it.feed({ type: 'backend', message: req('q', 'roots/list') })
+  it.feed({ type: 'gone', error: lost })
+  t.match(it.conversation.members.get('a')?.held, [{ kind: 'notification' }])
+  t.equal(it.conversation.members.get('a')?.held.length, 1)
+})
+
+t.test('what fails without having been asked for changes nothing', async (t) => {
+  const it = opened()
+  t.same(it.feed({ type: 'undelivered', exchange: 99, error: refused, mayHaveRun: true }), [])
+  t.same(it.feed({ type: 'delivered', exchange: 99 }), [])
+  t.equal(it.conversation.phase, 'open')
+})

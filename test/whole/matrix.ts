@@ -1,0 +1,36 @@
+// The matrix: every client dialect in front of every backend dialect, scenario by scenario, with real peers on both sides.
+// A cell that cannot carry a scenario says why in the table, and shows what is seen there instead.
+import t from 'tap'
+import { endingScenarios } from '../fixtures/matrix-ending-scenarios.ts'
+import { requestScenarios } from '../fixtures/matrix-request-scenarios.ts'
+import { serverScenarios } from '../fixtures/matrix-server-scenarios.ts'
+import { openStage } from '../fixtures/matrix-stage.ts'
+import type { Cell, Scenario } from '../fixtures/matrix-stage.ts'
+
+const dialects = ['sse', 'streamable', 'rpc'] as const
+
+const scenarios: readonly Scenario[] = [...requestScenarios, ...serverScenarios, ...endingScenarios]
+
+const reasonAgainst = ({ cannot }: Scenario, { client, backend }: Cell): string | undefined =>
+  cannot?.client?.[client] ?? cannot?.backend?.[backend]
+
+t.setTimeout(180_000)
+
+for (const client of dialects) {
+  for (const backend of dialects) {
+    const cell: Cell = { client, backend }
+    t.test(`${client} client, ${backend} backend`, async (t) => {
+      const shared = await openStage(t, cell)
+      for (const scenario of scenarios) {
+        const reason = reasonAgainst(scenario, cell)
+        const { instead, run, name } = scenario
+        const play = reason === undefined ? run : instead
+        t.test(reason === undefined ? name : `${name}: not here, because ${reason}`, async (t) => {
+          if (play === undefined) throw new Error('nothing is said of what is seen instead')
+          const stage = scenario.alone === true ? await openStage(t, cell) : shared
+          await play(t, stage)
+        })
+      }
+    })
+  }
+}
