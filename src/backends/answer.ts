@@ -133,6 +133,13 @@ export function readAnswer(
       else keep(chunk)
     })
     body.once('end', () => {
+      try {
+        ended()
+      } catch (reason) {
+        broken(ProxyError.from(reason))
+      }
+    })
+    const ended = (): void => {
       if (form === undefined) {
         form = sniffer.end()
         const { held } = sniffer
@@ -140,9 +147,10 @@ export function readAnswer(
         else chunks = [...held]
       }
       if (form === 'stream') decode((to) => to.end())
+      const whole = finished(form)
       over = true
-      resolve(finished(form))
-    })
+      resolve(whole)
+    }
     const cut = (cause?: Error): void => {
       if (over) return
       const text = `the backend of route "${route}" broke its answer off`

@@ -98,7 +98,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     if (pool === undefined) {
       pool = new Pool(origin, {
         ...common,
-        connections: options.connections ?? 256,
+        connections: options.connections ?? 4096,
         keepAliveTimeout,
       })
       pools.set(origin, pool)

@@ -6,6 +6,7 @@ import { readAnswer } from './answer.ts'
 import type { Answer } from './answer.ts'
 import type { BackendListener, Headers, SendOptions, Target, Undelivered } from './backend.ts'
 import type { HttpAnswer } from './http-client.ts'
+import { limited } from './limited.ts'
 import type { BackendOptions } from './options.ts'
 import { isSuccess, mayHaveRun, refused, unauthorized } from './refusal.ts'
 
@@ -20,6 +21,10 @@ export interface PostHooks {
   /** The answer to a request ended without its response; resolves to whether it was brought in another way. */
   continued?(message: Message, got: Answer, deliver: (message: Message) => void): Promise<boolean>
 }
+
+/** What names the request is its answer, whatever words it holds. */
+const answers = (message: Message, sent: Message): boolean =>
+  message.kind === 'response' && sent.kind === 'request' && message.idText === sent.idText
 
 /** A message on its way. */
 interface Call {
@@ -58,7 +63,9 @@ export class Posts {
     const call: Call = { request: new AbortController(), body: undefined }
     this.#calls.set(message, call)
     try {
-      return await this.#exchange(message, options, call)
+      return await limited(message, call.request, this.#options.clock, () =>
+        this.#exchange(message, options, call),
+      )
     } finally {
       this.#calls.delete(message)
     }
@@ -136,7 +143,8 @@ export class Posts {
     })
     if (!isSuccess(status)) {
       const text = 'text' in got ? got.text : ''
-      const meant = this.#hooks.refused?.(message, status, text)
+      const named = got.form === 'json' && got.messages.some((each) => answers(each, message))
+      const meant = named ? undefined : this.#hooks.refused?.(message, status, text)
       if (meant !== undefined && !answered) return meant
     }
     if (got.form === 'json') for (const each of got.messages) deliver(each)

@@ -166,6 +166,8 @@ export function openSseStream(
     const denied = unauthorized(route, answer)
     if (denied !== undefined) return fail(denied.error)
     const repaired = (): void => {}
+    // A page of an error may have no end.
+    timers.push(clock.after(endpointTime, () => answer.body.destroy()))
     const got = await readAnswer(answer, { ...options, route, repaired }, { message() {} })
     fail(refused(route, status, got.form === 'html' ? got.title : ''))
   }

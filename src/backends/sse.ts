@@ -14,6 +14,7 @@ import type {
   Undelivered,
 } from './backend.ts'
 import type { HttpAnswer } from './http-client.ts'
+import { aborted, limited } from './limited.ts'
 import type { BackendOptions } from './options.ts'
 import { underPrefix } from './origins.ts'
 import {
@@ -60,6 +61,8 @@ class SseSession implements BackendSession {
   #turned = false
   /** A POST has been taken, so the endpoint is right and a 404 has another cause. */
   #accepted = false
+  /** Requests whose POST has no answer yet, and whether the stream has brought their response. */
+  readonly #headless = new Map<string, boolean>()
   #closed = false
   #gone: ProxyError | undefined
 
@@ -82,8 +85,22 @@ class SseSession implements BackendSession {
     if (this.#gone !== undefined) return { error: this.#gone, mayHaveRun: false }
     const post = new AbortController()
     this.#posts.set(message, post)
+    try {
+      return await limited(message, post, this.#options.clock, () =>
+        this.#deliverBy(message, options, post),
+      )
+    } finally {
+      if (message.kind === 'request') this.#headless.delete(message.idText)
+    }
+  }
+
+  async #deliverBy(
+    message: Message,
+    options: SendOptions,
+    post: AbortController,
+  ): Promise<Undelivered | undefined> {
     if (this.#endpoint === undefined) {
-      const failed = await this.#open()
+      const failed = await Promise.race([this.#open(), aborted(post.signal)])
       if (failed !== undefined || post.signal.aborted) {
         this.#posts.delete(message)
         return post.signal.aborted ? this.#givenUp(false) : failed
@@ -151,7 +168,9 @@ class SseSession implements BackendSession {
 
   #received(message: Message): void {
     if (message.kind === 'response' && message.idText !== undefined) {
-      this.#bodies.get(message.idText)?.()
+      const linger = this.#bodies.get(message.idText)
+      if (linger !== undefined) linger()
+      else if (this.#headless.has(message.idText)) this.#headless.set(message.idText, true)
     }
     this.#listener.message(message)
   }
@@ -171,6 +190,7 @@ class SseSession implements BackendSession {
     const { route } = this.#target
     const url = this.#endpoint
     if (url === undefined) return this.#givenUp(false)
+    if (message.kind === 'request') this.#headless.set(message.idText, false)
     const outcome = await this.#options.http.post({
       ...options,
       route,
@@ -229,7 +249,8 @@ class SseSession implements BackendSession {
     const key = message.kind === 'request' ? message.idText : undefined
     let stop = key === undefined ? wait(bodyTime) : (): void => {}
     // Some backends cancel a tool whose POST closes, so a request's body is left open until the response has come.
-    if (key !== undefined) {
+    if (key !== undefined && this.#headless.get(key) === true) stop = wait(lingerTime)
+    else if (key !== undefined) {
       this.#bodies.set(key, () => {
         stop()
         stop = wait(lingerTime)
@@ -256,8 +277,10 @@ class SseSession implements BackendSession {
     stop()
     const text = 'text' in got ? got.text : ''
     const messages = got.form === 'json' ? got.messages : []
+    const answered = messages.some((each) => answers(each, message))
     const bare404 = status === 404 && this.#accepted && messages.length === 0
-    if (bare404 || saysSessionUnknown(status, text)) {
+    // What names the request is its answer, whatever words it holds.
+    if (!answered && (bare404 || saysSessionUnknown(status, text))) {
       return { lost: true, end: () => sessionLost(route, status) }
     }
     return {
@@ -294,6 +317,9 @@ class SseSession implements BackendSession {
     )
   }
 }
+
+const answers = (message: Message, sent: Message): boolean =>
+  message.kind === 'response' && sent.kind === 'request' && message.idText === sent.idText
 
 interface Refusal {
   /** The backend does not know the session. */

@@ -144,7 +144,7 @@ class StreamableSession implements BackendSession {
 
   #refused(message: Message, status: number, text: string): Undelivered | undefined {
     if (isInitialize(message) || this.#id === undefined) return undefined
-    const lost = saysSessionUnknown(status, text) || (status === 404 && !/-32601/.test(text))
+    const lost = saysSessionUnknown(status, text) || status === 404
     return lost ? sessionLost(this.#target.route, status) : undefined
   }
 

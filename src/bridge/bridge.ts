@@ -4,6 +4,7 @@ import { ProxyError } from '../errors.ts'
 import { isObject, withId, withValueAt } from '../protocol/jsonrpc.ts'
 import type { Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
 import { abandoned, cancel, end, expired } from './cancellation.ts'
+import { heldSize, rememberedLimit } from './conversation.ts'
 import type { Conversation, Input, Member, OpenExchange, Output } from './conversation.ts'
 import { gone, undelivered } from './losses.ts'
 import { respond, stray } from './responses.ts'
@@ -25,7 +26,11 @@ export function bridge(conversation: Conversation, input: Input): Output[] {
     case 'post':
       return fromClient(conversation, input.member, input.message)
     case 'abandoned':
-      return input.cancels ? abandoned(conversation, input.exchange) : []
+      return input.cancels
+        ? abandoned(conversation, input.exchange)
+        : input.mute === true
+          ? silence(conversation, input.exchange)
+          : []
     case 'expired':
       return expired(conversation, input.exchange, input.error)
     case 'backend':
@@ -35,7 +40,7 @@ export function bridge(conversation: Conversation, input: Input): Output[] {
     case 'delivered':
       return delivered(conversation, input.exchange)
     case 'undelivered':
-      return undelivered(conversation, input.exchange, input.error, input.mayHaveRun)
+      return undelivered(conversation, input.exchange, input)
     case 'gone':
       return gone(conversation, input.error)
     case 'reopened':
@@ -152,6 +157,20 @@ function onTheWire(conversation: Conversation, message: Request, number: number)
   return withValueAt(wire, ['params', '_meta', 'progressToken'], String(number))
 }
 
+/** A client can hear nothing on an exchange any more: what it was asked there is asked elsewhere. */
+function silence(conversation: Conversation, number: number): Output[] {
+  const exchange = conversation.exchanges.get(number)
+  if (exchange === undefined) return []
+  exchange.carries = false
+  const outputs: Output[] = []
+  for (const [id, question] of conversation.questions) {
+    if (question.exchange !== number) continue
+    conversation.questions.delete(id)
+    outputs.push(...ask(conversation, question.request))
+  }
+  return outputs
+}
+
 function fromClient(
   conversation: Conversation,
   member: string,
@@ -162,8 +181,12 @@ function fromClient(
   if (conversation.phase === 'open') return [post(conversation, member, message)]
   // Ours announces a restored session; the client's own would come twice.
   if (message.method === 'notifications/initialized') return []
-  if (conversation.posts.length < 256) conversation.posts.push({ member, message })
-  return []
+  const size = conversation.posts.reduce((sum, { message: { text } }) => sum + text.length, 0)
+  if (conversation.posts.length < rememberedLimit && size + message.text.length <= heldSize) {
+    conversation.posts.push({ member, message })
+    return []
+  }
+  return [{ type: 'dropped', reason: 'no-session', detail: message.method }]
 }
 
 function delivered(conversation: Conversation, number: number): Output[] {

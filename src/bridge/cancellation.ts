@@ -3,6 +3,7 @@ import { ProxyError } from '../errors.ts'
 import { isObject, notification, withValueAt } from '../protocol/jsonrpc.ts'
 import type { Notification } from '../protocol/jsonrpc.ts'
 import type { Conversation, OpenExchange, Output } from './conversation.ts'
+import { failed } from './losses.ts'
 
 /** `notifications/cancelled` from a client. Cancelling `initialize` is forbidden (2025-11-25, Cancellation), so it is not done. */
 export function cancel(
@@ -10,6 +11,8 @@ export function cancel(
   member: string,
   message: Notification,
 ): Output[] {
+  // All callers without a session are one member, and their ids meet: they cancel by closing their POST.
+  if (conversation.members.get(member)?.single === true) return []
   const params = message.value['params']
   const id = isObject(params) ? params['requestId'] : undefined
   for (const [number, exchange] of conversation.exchanges) {
@@ -47,6 +50,11 @@ export function abandoned(conversation: Conversation, number: number): Output[] 
 export function expired(conversation: Conversation, number: number, error: ProxyError): Output[] {
   const index = conversation.answering.findIndex((each) => each.number === number)
   if (index !== -1) conversation.answering.splice(index, 1)
+  const exchange = conversation.exchanges.get(number)
+  if (exchange?.purpose !== undefined) {
+    const abort: Output = { type: 'abort', message: exchange.wire }
+    return [abort, ...failed(conversation, number, exchange, error, true)]
+  }
   return [{ type: 'fail', exchange: number, error }, ...end(conversation, number, 'time is up')]
 }
 

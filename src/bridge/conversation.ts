@@ -29,7 +29,7 @@ export interface OpenExchange {
   /** As the backend gets it. */
   wire: Request
   /** The client can take messages besides the response. */
-  readonly carries: boolean
+  carries: boolean
   readonly purpose: Purpose | undefined
   /** False while it waits for the backend session to be ready. */
   sent: boolean
@@ -61,8 +61,8 @@ export interface Conversation {
    * the backend session ended; the next message brings it back. `restoring`: we are initializing it, or about to.
    */
   phase: 'fresh' | 'open' | 'lost' | 'restoring'
-  /** The `initialize` parameters to use when the session must be restored. */
-  initialize: JsonObject | undefined
+  /** The client's `initialize`, to use when the session must be restored. */
+  initialize: Request | undefined
   /** Losses since messages last flowed; grows the back-off. */
   losses: number
   readonly members: Map<string, Member>
@@ -108,7 +108,13 @@ export type Input =
     }
   | { readonly type: 'post'; readonly member: string; readonly message: Notification | Response }
   /** The client of an exchange has gone; `cancels` where that means calling it off. */
-  | { readonly type: 'abandoned'; readonly exchange: number; readonly cancels: boolean }
+  | {
+      readonly type: 'abandoned'
+      readonly exchange: number
+      readonly cancels: boolean
+      /** What is sent to it from now on is lost. */
+      readonly mute?: boolean
+    }
   | { readonly type: 'expired'; readonly exchange: number; readonly error: ProxyError }
   /** `exchange`: the one in whose own HTTP answer the message travelled. */
   | { readonly type: 'backend'; readonly message: Message; readonly exchange?: number }
@@ -121,6 +127,8 @@ export type Input =
       readonly exchange: number | undefined
       readonly error: ProxyError
       readonly mayHaveRun: boolean
+      /** It was sent on a backend session that has been given up since. */
+      readonly stale?: boolean
     }
   | { readonly type: 'gone'; readonly error: ProxyError }
   /** The back-off after `reopen` has passed. */
@@ -156,11 +164,26 @@ export type DropReason =
   | 'answer-to-notification'
   | 'nobody-to-ask'
   | 'no-stream'
+  | 'no-session'
   | 'unknown-token'
   | 'unknown-question'
   | 'stray'
 
+/** The largest exchange number: some servers keep ids in 32 bits. */
+const lastNumber = 2 ** 31 - 1
+
+/** Takes the next exchange number; after the largest one they begin anew. */
+export function takeNumber(ids: { next: number }): number {
+  const number = ids.next
+  ids.next = number >= lastNumber ? 1 : number + 1
+  return number
+}
+
 export const heldLimit = 256
+/** Characters of held messages per member, and of notifications that wait for a session. */
+export const heldSize = 1 << 20
+/** Subscriptions and notifications that one conversation remembers. */
+export const rememberedLimit = 256
 
 /** `pooled`: it serves callers whose ids may be the same. */
 export function createConversation(
@@ -203,6 +226,7 @@ export function merge(into: Conversation, from: Conversation): void {
   for (const [uri, subscription] of from.subscriptions) into.subscriptions.set(uri, subscription)
   for (const tool of from.repeatableTools) into.repeatableTools.add(tool)
   into.unanswered.push(...from.unanswered)
+  into.posts.push(...from.posts)
   into.answersNotifications ||= from.answersNotifications
   into.initialize ??= from.initialize
   into.logLevel ??= from.logLevel

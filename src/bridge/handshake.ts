@@ -3,11 +3,11 @@
 import { ProxyError } from '../errors.ts'
 import { isRevision, newestRevision } from '../protocol/dialects.ts'
 import type { Revision } from '../protocol/dialects.ts'
-import { isObject, result, withId, withValueAt } from '../protocol/jsonrpc.ts'
+import { isObject, request, result, withId, withValueAt } from '../protocol/jsonrpc.ts'
 import type { Request, Response } from '../protocol/jsonrpc.ts'
 import { implementation } from '../version.ts'
 import type { Answering, Conversation, OpenExchange, Output } from './conversation.ts'
-import { send, sendOwn } from './sending.ts'
+import { send, sendOwn, sendWaiting } from './sending.ts'
 
 /** Servers that refuse a revision they do not know, instead of offering theirs, are asked for these in turn. */
 const fallbacks: readonly Revision[] = ['2025-03-26', '2024-11-05']
@@ -15,8 +15,7 @@ const fallbacks: readonly Revision[] = ['2025-03-26', '2024-11-05']
 /** The next revision to try after `initialize` was refused, if the refusal speaks of versions. */
 function nextRevision(exchange: OpenExchange, response: Response): Revision | undefined {
   const error = response.value['error']
-  const text = isObject(error) ? `${String(error['message'])} ${JSON.stringify(error['data'])}` : ''
-  if (!/version/i.test(text)) return undefined
+  if (!isObject(error) || !/version/i.test(response.text.slice(0, 2000))) return undefined
   return fallbacks.filter((revision) => revision < requestedRevision(exchange.wire))[0]
 }
 
@@ -68,15 +67,17 @@ export function settle(
         : withValueAt(response, ['result', 'protocolVersion'], JSON.stringify(fitting))
     revision = fitting
   }
-  const params = exchange.request.value['params']
   const member = conversation.members.get(exchange.member)
   if (member !== undefined) member.revision = revision as string
-  conversation.initialize = isObject(params) ? params : undefined
+  conversation.initialize = exchange.request
   conversation.phase = 'open'
   conversation.losses = 0
   return {
     response,
-    outputs: [{ type: 'negotiated', member: exchange.member, revision: revision as string }],
+    outputs: [
+      { type: 'negotiated', member: exchange.member, revision: revision as string },
+      ...sendWaiting(conversation),
+    ],
   }
 }
 
@@ -95,7 +96,7 @@ export function answerFor(
 ): Output[] {
   const probes = new Map<number, string>()
   const outputs = Object.entries(capabilities).map(([capability, method]) => {
-    const own = sendOwn(conversation, 'probe', method, undefined)
+    const own = sendOwn(conversation, 'probe', request('0', method))
     probes.set(own.number, capability)
     return own.output
   })

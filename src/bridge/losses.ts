@@ -15,16 +15,22 @@ const mostRepeats = 1
 export function undelivered(
   conversation: Conversation,
   number: number | undefined,
-  error: ProxyError,
-  mayHaveRun: boolean,
+  { error, mayHaveRun, stale = false }: { error: ProxyError; mayHaveRun: boolean; stale?: boolean },
 ): Output[] {
   const exchange = number === undefined ? undefined : conversation.exchanges.get(number)
   const lost = error.code === 'BACKEND_SESSION_LOST' && conversation.traits.handshake
-  if (exchange === undefined || number === undefined) return lost ? gone(conversation, error) : []
+  if (exchange === undefined || number === undefined) {
+    return lost && !stale && number === undefined ? gone(conversation, error) : []
+  }
+  // It waits to be sent again, or has been: what becomes of the earlier try no longer counts.
+  if (!exchange.sent || (stale && exchange.repeats > 0)) return []
   if (lost && exchange.purpose === undefined && exchange.repeats < mostRepeats) {
-    exchange.sent = false
     exchange.repeats++
-    return conversation.phase === 'open' ? lose(conversation, error, true) : []
+    if (stale && conversation.phase === 'open') return [send(exchange, number, true)]
+    exchange.sent = false
+    return conversation.phase === 'open'
+      ? lose(conversation, error, true)
+      : reopenIfWanted(conversation)
   }
   if (broken.has(error.code) && mayRepeat(conversation, exchange)) {
     exchange.repeats++
@@ -42,7 +48,7 @@ const mayRepeat = (conversation: Conversation, exchange: OpenExchange): boolean 
   isRepeatable(conversation, exchange.request)
 
 /** An exchange has failed for good, unless we can answer it in the backend's name. */
-function failed(
+export function failed(
   conversation: Conversation,
   number: number,
   exchange: OpenExchange,
@@ -50,7 +56,10 @@ function failed(
   mayHaveRun: boolean,
 ): Output[] {
   conversation.exchanges.delete(number)
-  if (exchange.purpose === 'initialize') return restoringFailed(conversation, error)
+  if (exchange.purpose === 'initialize') {
+    conversation.losses++
+    return restoringFailed(conversation, error)
+  }
   if (exchange.purpose === 'probe') return probed(conversation, number, false)
   if (exchange.purpose === 'restore') return []
   const unknownMethod = error.code === 'BACKEND_REFUSED' && !mayHaveRun
@@ -95,6 +104,8 @@ function lose(conversation: Conversation, error: ProxyError, untaken: boolean): 
   conversation.losses++
   if (conversation.phase !== 'fresh') conversation.phase = 'lost'
   for (const [number, exchange] of ours) {
+    // This loss has been counted.
+    if (exchange.purpose === 'initialize') conversation.losses--
     outputs.push(...failed(conversation, number, exchange, error, true))
   }
   return [...outputs, ...reopenIfWanted(conversation)]

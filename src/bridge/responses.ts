@@ -3,6 +3,7 @@
 import { ProxyError } from '../errors.ts'
 import { isObject, result, withId } from '../protocol/jsonrpc.ts'
 import type { Response } from '../protocol/jsonrpc.ts'
+import { rememberedLimit } from './conversation.ts'
 import type { Conversation, OpenExchange, Output } from './conversation.ts'
 import { answerFor, probed, retryOlder, settle } from './handshake.ts'
 import { opened, restoringFailed } from './restoring.ts'
@@ -125,6 +126,7 @@ function finishOwn(
   if (exchange.purpose === 'probe') return probed(conversation, number, !response.failed)
   if (exchange.purpose === 'restore') return []
   if (!response.failed) return opened(conversation)
+  conversation.losses++
   return restoringFailed(
     conversation,
     new ProxyError('BACKEND_REFUSED', `the backend refused initialize: ${errorText(response)}`),
@@ -144,14 +146,17 @@ const errorText = (response: Response): string => {
 /** Remembers what a restored session needs, and which tools may be called twice. */
 function learn(
   conversation: Conversation,
-  { request, wire }: OpenExchange,
+  { member, request, wire }: OpenExchange,
   response: Response,
 ): void {
+  // Callers without a session come and go: what one of them sets is not to be restored for the others.
+  if (conversation.members.get(member)?.single === true) return
   if (request.method === 'logging/setLevel') conversation.logLevel = wire
   const params = request.value['params']
   const uri = isObject(params) ? params['uri'] : undefined
   if (request.method === 'resources/subscribe' && typeof uri === 'string') {
     conversation.subscriptions.set(uri, wire)
+    if (conversation.subscriptions.size > rememberedLimit) conversation.subscriptions.delete(uri)
   }
   if (request.method === 'resources/unsubscribe' && typeof uri === 'string') {
     conversation.subscriptions.delete(uri)

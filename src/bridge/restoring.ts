@@ -2,20 +2,22 @@
 // that have no handshake of their own.
 import type { ProxyError } from '../errors.ts'
 import { newestRevision } from '../protocol/dialects.ts'
-import { isObject, notification } from '../protocol/jsonrpc.ts'
+import { notification, request } from '../protocol/jsonrpc.ts'
 import { implementation } from '../version.ts'
 import type { Conversation, Output } from './conversation.ts'
-import { isRepeatable, post, send, sendOwn } from './sending.ts'
+import { post, send, sendOwn, sendWaiting } from './sending.ts'
+
+const ourInitialize = request('0', 'initialize', {
+  protocolVersion: newestRevision,
+  capabilities: {},
+  clientInfo: implementation,
+})
 
 /** Begins a handshake of our own; messages wait until it is done. */
 export function initializeOurselves(conversation: Conversation): Output[] {
   conversation.phase = 'restoring'
-  const params = conversation.initialize ?? {
-    protocolVersion: newestRevision,
-    capabilities: {},
-    clientInfo: implementation,
-  }
-  return [sendOwn(conversation, 'initialize', 'initialize', params).output]
+  const like = conversation.initialize ?? ourInitialize
+  return [sendOwn(conversation, 'initialize', like).output]
 }
 
 /** Our own handshake succeeded: announce it, restore what the client had set, let the waiting go. */
@@ -27,26 +29,9 @@ export function opened(conversation: Conversation): Output[] {
   const outputs: Output[] = [post(conversation, member, initialized)]
   const settings = [conversation.logLevel, ...conversation.subscriptions.values()]
   for (const setting of settings) {
-    if (setting === undefined) continue
-    const params = setting.value['params']
-    const own = sendOwn(
-      conversation,
-      'restore',
-      setting.method,
-      isObject(params) ? params : undefined,
-    )
-    outputs.push(own.output)
+    if (setting !== undefined) outputs.push(sendOwn(conversation, 'restore', setting).output)
   }
-  for (const { member: from, message } of conversation.posts) {
-    outputs.push(post(conversation, from, message))
-  }
-  conversation.posts = []
-  for (const [number, exchange] of conversation.exchanges) {
-    if (exchange.sent) continue
-    exchange.sent = true
-    outputs.push(send(exchange, number, isRepeatable(conversation, exchange.request)))
-  }
-  return outputs
+  return [...outputs, ...sendWaiting(conversation)]
 }
 
 /** Brings the backend session back when a request waits for it, or a client listens for what it may announce. */
@@ -73,7 +58,6 @@ export function reopened(conversation: Conversation): Output[] {
 export function restoringFailed(conversation: Conversation, error: ProxyError): Output[] {
   const outputs: Output[] = []
   conversation.phase = conversation.initialize === undefined ? 'fresh' : 'lost'
-  conversation.losses++
   conversation.posts = []
   for (const [number, exchange] of conversation.exchanges) {
     if (exchange.sent) continue

@@ -1,5 +1,5 @@
 // Where a message from the backend goes (design, rule 3): to an exchange, to a standing stream, or into waiting.
-import { heldLimit } from './conversation.ts'
+import { heldLimit, heldSize } from './conversation.ts'
 import type { Conversation, Member, Output } from './conversation.ts'
 import type { Notification, Request } from '../protocol/jsonrpc.ts'
 
@@ -41,10 +41,22 @@ export function findPlace(
 
 /** Keeps a message until its member opens a stream; the oldest gives way. */
 export function hold(member: Member, message: Request | Notification): Output[] {
+  const dropped: Output[] = []
+  const drop = (lost: Request | Notification): void =>
+    void dropped.push({ type: 'dropped', reason: 'no-stream', detail: lost.method })
+  if (message.text.length > heldSize) {
+    drop(message)
+    return dropped
+  }
   member.held.push(message)
-  const oldest = member.held.length > heldLimit ? member.held.shift() : undefined
-  if (oldest === undefined) return []
-  return [{ type: 'dropped', reason: 'no-stream', detail: oldest.method }]
+  let size = member.held.reduce((sum, { text }) => sum + text.length, 0)
+  while (member.held.length > heldLimit || size > heldSize) {
+    const oldest = member.held.shift()
+    if (oldest === undefined) break
+    size -= oldest.text.length
+    drop(oldest)
+  }
+  return dropped
 }
 
 /**

@@ -1,6 +1,7 @@
 // Sending to the backend: requests of clients, requests and notifications of our own, and what may be sent twice.
-import { isObject, request } from '../protocol/jsonrpc.ts'
-import type { JsonObject, Notification, Request } from '../protocol/jsonrpc.ts'
+import { isObject, withId } from '../protocol/jsonrpc.ts'
+import type { Notification, Request } from '../protocol/jsonrpc.ts'
+import { takeNumber } from './conversation.ts'
 import type { Conversation, OpenExchange, Output, Purpose } from './conversation.ts'
 
 export const send = (exchange: OpenExchange, number: number, repeatable: boolean): Output => ({
@@ -11,15 +12,17 @@ export const send = (exchange: OpenExchange, number: number, repeatable: boolean
   repeatable,
 })
 
-/** Opens an exchange of our own and sends its request. */
+/**
+ * Opens an exchange of our own and sends its request: `like` under an id of ours, its text otherwise as it is. A client's
+ * text is never serialised again: it may be nested more deeply than that could bear.
+ */
 export function sendOwn(
   conversation: Conversation,
   purpose: Purpose,
-  method: string,
-  params: JsonObject | undefined,
+  like: Request,
 ): { number: number; output: Output } {
-  const number = conversation.ids.next++
-  const message = request(String(number), method, params)
+  const number = takeNumber(conversation.ids)
+  const message = withId(like, String(number))
   const member = conversation.members.keys().next().value ?? ''
   const exchange: OpenExchange = {
     member,
@@ -53,4 +56,18 @@ export function isRepeatable(conversation: Conversation, message: Request): bool
   const params = message.value['params']
   const tool = isObject(params) ? params['name'] : undefined
   return typeof tool === 'string' && conversation.repeatableTools.has(tool)
+}
+
+/** The backend session stands: what waited for it goes out. */
+export function sendWaiting(conversation: Conversation): Output[] {
+  const outputs = conversation.posts.map(({ member, message }) =>
+    post(conversation, member, message),
+  )
+  conversation.posts = []
+  for (const [number, exchange] of conversation.exchanges) {
+    if (exchange.sent) continue
+    exchange.sent = true
+    outputs.push(send(exchange, number, isRepeatable(conversation, exchange.request)))
+  }
+  return outputs
 }

@@ -1,5 +1,6 @@
 // What a server asks its client (sampling, elicitation, roots, ping): who is asked, under which id, and the way back of
 // the answer. The client sees ids of ours, so that a restored backend session cannot mistake a late answer for its own.
+import { takeNumber } from './conversation.ts'
 import type { Conversation, Member, Output, Question } from './conversation.ts'
 import { failure, isObject, result, textAt, withId, withValueAt } from '../protocol/jsonrpc.ts'
 import type { Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
@@ -47,7 +48,7 @@ export function ask(conversation: Conversation, message: Request, carrier?: numb
 
 /** Puts a request to a client at a place that is known. */
 export function deliver(conversation: Conversation, message: Request, place: Place): Output {
-  const number = conversation.ids.next++
+  const number = takeNumber(conversation.ids)
   conversation.questions.set(number, {
     member: place.member.id,
     request: message,

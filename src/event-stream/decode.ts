@@ -37,6 +37,9 @@ export interface Decoder {
   readonly candidate: string | undefined
 }
 
+/** Looking at data of many lines after each of them would take quadratic time. */
+const mostTries = 8
+
 const fieldLine = /^(?:event|data|id|retry)(?::|$)/
 
 export function createDecoder(options: DecodeOptions, on: DecodeListener): Decoder {
@@ -53,6 +56,8 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
   /** The event under way, as far as rules need to know it. */
   let name = ''
   let data: string[] = []
+  /** How often its data has been looked at for being whole. */
+  let tries = 0
   /** Data that was dispatched though it was a JSON text cut short: what follows unprefixed may complete it. */
   let broken: string[] | undefined
   let brokenName = ''
@@ -133,6 +138,7 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
     if (name === 'endpoint' && data.length === 0) danglingEndpoint = true
     name = ''
     data = []
+    tries = 0
     lastEventId = id ?? lastEventId
     id = undefined
     parser.feed('\n')
@@ -171,7 +177,8 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
     isOn(rules, 'missing-blank-line') && (name === '' || name === 'message' || name === 'endpoint')
 
   const isComplete = (): boolean => {
-    if (!mayEnd()) return false
+    if (!mayEnd() || tries >= mostTries) return false
+    tries++
     const whole = data.join('\n')
     return isMessage(whole) || (name === 'endpoint' && context.isEndpoint(whole.trim()))
   }
@@ -179,9 +186,8 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
   /** A data line that begins a message, where the lines before are a whole one. */
   const startsAnew = (value: string): boolean => {
     const begin = value.trimStart()[0]
-    const endsValue = /[}\]]\s*$/.test(data.at(-1) ?? '')
     if (name === 'endpoint') return begin === '{' && isComplete()
-    return (begin === '{' || begin === '[') && endsValue && isComplete()
+    return (begin === '{' || begin === '[') && endsValue(data.at(-1) ?? '') && isComplete()
   }
 
   const line = (content: string): void => {
@@ -332,18 +338,24 @@ const isJson = (data: string): boolean => {
 }
 
 /** JSON that stops too early. A cheap look first: most data is whole. */
-const isCutShort = (data: string): boolean =>
-  startsJson(data) && !/[}\]]\s*$/.test(data) && !isJson(data)
+const isCutShort = (data: string): boolean => startsJson(data) && !endsValue(data) && !isJson(data)
 
-/** Brackets opened less brackets closed, outside of strings. */
-const depthOf = (text: string): number => {
+/** Brackets opened less brackets closed, outside of strings. One pass: a pattern could be made to take quadratic time. */
+function depthOf(text: string): number {
   let depth = 0
-  for (const [token] of text.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\]]/g)) {
-    if (token === '{' || token === '[') depth++
-    else if (token === '}' || token === ']') depth--
+  let quoted = false
+  for (let at = 0; at < text.length; at++) {
+    const character = text[at]
+    if (quoted && character === '\\') at++
+    else if (character === '"') quoted = !quoted
+    else if (quoted) continue
+    else if (character === '{' || character === '[') depth++
+    else if (character === '}' || character === ']') depth--
   }
   return depth
 }
+
+const endsValue = (text: string): boolean => /[}\]]/.test(text.trimEnd().at(-1) ?? '')
 
 const isMessage = (data: string): boolean => {
   try {

@@ -36,8 +36,9 @@ export function encodeMessage(json: string, id?: string): string {
 /** The one named event that a 2024-11-05 stream opens with; `url` is a URL, so it holds no line break. */
 export const encodeEndpoint = (url: string): string => `event: endpoint\ndata: ${url}\n\n`
 
-/** An event that says nothing but its id (2025-11-25, Transports, "Sending Messages to the Server", item 6). */
-export const encodePriming = (id: string): string => `id: ${id}\ndata: \n\n`
+/** An event that says nothing but its id and when to come back, in ms (2025-11-25, Transports, "Sending Messages to the Server", item 6). */
+export const encodePriming = (id: string, retry: number): string =>
+  `id: ${id}\nretry: ${retry}\ndata: \n\n`
 
 export const encodeRetry = (ms: number): string => `retry: ${ms}\n\n`
 

@@ -127,6 +127,15 @@ const replaced = (line: string, pattern: RegExp, by: string): string | undefined
   return mended === line ? undefined : mended
 }
 
+/** Trims both ends in one pass each: patterns for this take quadratic time on long runs. */
+function trimWhere(text: string, goes: (character: string) => boolean): string {
+  let start = 0
+  let end = text.length
+  while (start < end && goes(text.charAt(start))) start++
+  while (end > start && goes(text.charAt(end - 1))) end--
+  return text.slice(start, end)
+}
+
 /** In the order in which they are tried; each works on what the one before made of the line. */
 export const lineRules: readonly LineRule[] = [
   // oxlint-disable-next-line no-control-regex -- a control is what it looks for
@@ -154,8 +163,8 @@ export const textRules: readonly TextRule[] = [
     name: 'nul-padding',
     mend(text) {
       // oxlint-disable-next-line no-control-regex -- a control is what it looks for
-      const mended = replaced(text, /^[\0\s]+|[\0\s]+$/g, '')
-      return mended === undefined || !text.includes('\0') ? undefined : [mended]
+      if (!text.includes('\0')) return undefined
+      return [trimWhere(text, (character) => character === '\0' || character.trim() === '')]
     },
   },
   {
@@ -168,8 +177,9 @@ export const textRules: readonly TextRule[] = [
   {
     name: 'escaped-line-breaks',
     mend(text) {
-      const mended = replaced(text, /(?:\\r|\\n)+$/, '')
-      return mended === undefined ? undefined : [mended]
+      let end = text.length
+      while (text.endsWith('\\n', end) || text.endsWith('\\r', end)) end -= 2
+      return end === text.length ? undefined : [text.slice(0, end)]
     },
   },
   {

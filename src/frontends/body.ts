@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Clock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
+import { members } from '../protocol/json-text.ts'
 import { readBody } from '../protocol/jsonrpc.ts'
 import type { Body } from './exchange.ts'
 
@@ -69,13 +70,37 @@ export function decodeBody(bytes: Buffer, contentType: string | undefined): stri
   return decoder.decode(bytes)
 }
 
+/** Messages of one batch: each is an exchange of its own. */
+const mostMessages = 1000
+
+/** Readers disagree on which of two members counts, and some take `ID` for `id`: another's id could be smuggled in. */
+function hasDoubleKeys(text: string): boolean {
+  const seen = new Set<string>()
+  for (const { key } of members(text)) {
+    const folded = key.toLowerCase()
+    if (seen.has(folded)) return true
+    seen.add(folded)
+  }
+  return false
+}
+
 /** Takes a body apart. Throws BODY_INVALID for what is no JSON, MESSAGE_INVALID for what is no JSON-RPC. */
 export function parseBody(text: string): Body {
   if (text.trim() === '') {
     throw new ProxyError('BODY_INVALID', 'the body is empty; a POST carries a JSON-RPC message')
   }
   const read = readBody(text)
-  if (read.ok) return read.value
+  if (read.ok) {
+    const { messages } = read.value
+    if (messages.length > mostMessages) {
+      const problem = `a batch holds at most ${mostMessages} messages, this one ${messages.length}`
+      throw new ProxyError('MESSAGE_INVALID', problem)
+    }
+    if (messages.some((message) => hasDoubleKeys(message.text))) {
+      throw new ProxyError('MESSAGE_INVALID', 'a message has the same member twice')
+    }
+    return read.value
+  }
   const code = read.reason.startsWith('not JSON') ? 'BODY_INVALID' : 'MESSAGE_INVALID'
   throw new ProxyError(code, `the body is no JSON-RPC message: ${read.reason}`)
 }

@@ -106,11 +106,14 @@ export function openEventStream(
     },
   }
 
-  response.writeHead(200, { ...headers, ...streamHeaders })
-  response.flushHeaders()
-  response.on('drain', wake)
-  response.on('close', finish)
-  keeper.add(kept)
+  if (response.destroyed) closed = true
+  else {
+    response.writeHead(200, { ...headers, ...streamHeaders })
+    response.flushHeaders()
+    response.on('drain', wake)
+    response.on('close', finish)
+    keeper.add(kept)
+  }
 
   return {
     write,

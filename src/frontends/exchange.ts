@@ -41,6 +41,8 @@ export interface Body {
 export interface Reply {
   /** The client can take messages besides the response. */
   readonly carries: boolean
+  /** Its stream has opened, and the client can come back to it when it loses its connection. */
+  readonly resumable: boolean
   /** A message that belongs to the exchange and is not its response. False: the client is slow, see `Outlet`. */
   send(message: Message): boolean
   /** The response: ends the reply. */

@@ -9,7 +9,7 @@ import { openEventStream } from './event-stream.ts'
 import type { EventStream, StreamLimits } from './event-stream.ts'
 import type { Reply } from './exchange.ts'
 import type { Keeper } from './keeper.ts'
-import type { ResumableStream } from './resumable.ts'
+import { ResumableStream } from './resumable.ts'
 
 /** What every frontend needs to answer. */
 export interface Tools {
@@ -158,6 +158,9 @@ export function answerPost(
 
   const replies = options.requests.map((request): Reply => ({
     carries: options.events,
+    get resumable() {
+      return stream instanceof ResumableStream
+    },
     send: (message: Message) => (canStream() ? open().send(message) : true),
     finish,
     fail: (error) => fail(request, error),

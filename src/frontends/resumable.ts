@@ -7,6 +7,9 @@ import type { Message } from '../protocol/jsonrpc.ts'
 import type { EventStream } from './event-stream.ts'
 import type { EventLog, Outlet } from './exchange.ts'
 
+/** ms after which a client that lost its connection may come back. */
+const retryTime = 1000
+
 export class ResumableStream implements Outlet {
   readonly id: string
   /** It brings what belongs to no exchange. */
@@ -33,7 +36,7 @@ export class ResumableStream implements Outlet {
   /** Begins on a first connection; `priming` gives the client an id to come back with before anything was said. */
   begin(connection: EventStream, priming: boolean): void {
     this.connection = connection
-    if (priming) connection.write(encodePriming(`${this.id}-0`))
+    if (priming) connection.write(encodePriming(`${this.id}-0`, retryTime))
   }
 
   /**

@@ -10,7 +10,7 @@ export async function serveRpc(visit: Visit, relay: Relay, tools: Tools): Promis
   if (body === undefined) throw new ProxyError('BODY_INVALID', 'the body is empty')
   const requests = body.messages.filter((message) => message.kind === 'request')
   for (const message of body.messages) {
-    if (message.kind !== 'request') relay.singlePost(caller, message)
+    if (message.kind === 'notification') relay.singlePost(caller, message)
   }
   if (requests.length === 0) {
     sendAccepted(response)

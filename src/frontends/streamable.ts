@@ -2,6 +2,7 @@
 // answered in JSON or as an event stream, standing GET streams, DELETE.
 import { ProxyError } from '../errors.ts'
 import type { Request } from '../protocol/jsonrpc.ts'
+import { isRevision } from '../protocol/dialects.ts'
 import { accepts } from './classify.ts'
 import { openEventStream } from './event-stream.ts'
 import type { Body, ClientSession, Relay, Reply, Visit } from './exchange.ts'
@@ -23,12 +24,13 @@ export async function serveStreamable(visit: Visit, relay: Relay, tools: Tools):
 }
 
 /**
- * An unknown but well-formed revision passes: the session knows what was negotiated (2025-11-25, Transports, "Protocol
- * Version Header", asks for 400 where it is invalid).
+ * 400 for a revision that is invalid or unsupported (2025-11-25, Transports, "Protocol Version Header"). Within a session
+ * an unknown but well-formed one passes: some clients send a constant, and the session knows what was negotiated.
  */
-function checkRevision({ request }: Visit): void {
+function checkRevision({ request, sessionId }: Visit): void {
   const revision = request.headers['mcp-protocol-version']
-  if (revision === undefined || /^\d{4}-\d{2}-\d{2}$/.test(String(revision))) return
+  if (revision === undefined || isRevision(revision)) return
+  if (sessionId !== undefined && /^\d{4}-\d{2}-\d{2}$/.test(String(revision))) return
   throw new ProxyError('REVISION_UNSUPPORTED', 'the MCP-Protocol-Version header is not a revision')
 }
 
@@ -57,10 +59,24 @@ async function post(visit: Visit, relay: Relay, tools: Tools): Promise<void> {
     if (fresh) await session.end()
     return
   }
-  if (requests.length === 0) sendAccepted(visit.response)
-  else answer(visit, session, requests, tools, fresh)
+  const whole = requests.length === 0 ? undefined : answer(visit, session, requests, tools)
+  if (whole === undefined) sendAccepted(visit.response)
+  else if (fresh) whole.headers['mcp-session-id'] = session.id
+  let next = 0
+  // In the order of the body: an `initialized` before a request must not come after it.
   for (const message of body.messages) {
-    if (message.kind !== 'request') session.post(caller, message)
+    if (message.kind !== 'request') {
+      session.post(caller, message)
+      continue
+    }
+    const plain = whole?.replies[next++]
+    if (whole === undefined || plain === undefined) continue
+    const reply = fresh ? endingOnFailure(plain, session, whole) : plain
+    // Gone is not cancelled (2025-11-25, Transports, "Sending Messages to the Server", item 6): the session goes on.
+    visit.response.on('close', () => {
+      if (!visit.response.writableEnded) session.abandon(reply)
+    })
+    session.request(caller, message, reply)
   }
 }
 
@@ -94,11 +110,10 @@ function answer(
   session: ClientSession,
   requests: readonly Request[],
   tools: Tools,
-  fresh: boolean,
-): void {
+): PostAnswer {
   const { response, caller, request } = visit
   const { accept } = request.headers
-  const whole = answerPost(response, tools, {
+  return answerPost(response, tools, {
     route: caller.route,
     requests,
     batch: visit.body?.batch ?? false,
@@ -106,17 +121,6 @@ function answer(
     events: accepts(accept, 'text/event-stream'),
     quiet: true,
     resumable: () => ({ stream: session.openStream(false), priming: primes(session) }),
-  })
-  if (fresh) whole.headers['mcp-session-id'] = session.id
-  requests.forEach((message, index) => {
-    const plain = whole.replies[index]
-    if (plain === undefined) return
-    const reply = fresh ? endingOnFailure(plain, session, whole) : plain
-    // Gone is not cancelled (2025-11-25, Transports, "Sending Messages to the Server", item 6): the session goes on.
-    response.on('close', () => {
-      if (!response.writableEnded) session.abandon(reply)
-    })
-    session.request(caller, message, reply)
   })
 }
 
@@ -127,7 +131,12 @@ function endingOnFailure(reply: Reply, session: ClientSession, whole: PostAnswer
     void session.end()
   }
   return {
-    ...reply,
+    carries: reply.carries,
+    get resumable() {
+      return reply.resumable
+    },
+    send: (message) => reply.send(message),
+    onceDrained: (task) => reply.onceDrained(task),
     finish(response) {
       if (response.failed) giveUp()
       reply.finish(response)
@@ -150,6 +159,7 @@ async function openStream(visit: Visit, relay: Relay, tools: Tools): Promise<voi
   if (typeof last === 'string' && last !== '') {
     const { stream, after } = streamAfter(session, last)
     await stream.resume(connect, after)
+    if (response.destroyed) return
     if (stream.standing && !stream.over) response.on('close', session.attach(stream))
     return
   }

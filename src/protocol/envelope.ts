@@ -105,7 +105,9 @@ const join = (parts: ReadonlyMap<string, string>): string =>
 
 /** -32603 where nothing better is known; -32601 where the text says that the method is unknown. */
 const codeOf = (message: string): number =>
-  /method\b.*\bnot\s+(?:found|supported|implemented)|unknown\s+method/i.test(message)
+  /\bmethod\b[^.]{0,80}?\bnot (?:found|supported|implemented)|unknown method/i.test(
+    message.slice(0, 300),
+  )
     ? -32601
     : -32603
 
@@ -132,11 +134,13 @@ function frameworkError(value: JsonObject): JsonObject | undefined {
   return text === undefined ? undefined : { code: codeOf(text), message: text }
 }
 
+const shown = (value: Json): string => JSON.stringify(value).slice(0, 200)
+
 const textOf = (value: Json | undefined): string | undefined => {
   if (typeof value === 'string') return value
   if (!Array.isArray(value) || value.length === 0) return undefined
   return value
-    .map((each: Json) => (isObject(each) ? JSON.stringify(each['msg'] ?? each) : String(each)))
+    .map((each: Json) => (isObject(each) ? (textOf(each['msg']) ?? shown(each)) : String(each)))
     .join('; ')
 }
 

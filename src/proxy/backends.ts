@@ -106,7 +106,9 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
     metrics.repaired(name, rule)
     if (told.has(rule)) return
     told.add(rule)
-    log.warn({ route: name, rule, line: line.slice(0, 200) }, 'event stream repaired')
+    // The line may hold a user's data: it is shown at `trace` only.
+    log.warn({ route: name, rule }, 'event stream repaired')
+    log.trace({ route: name, rule, line: line.slice(0, 200) }, 'event stream repaired')
   }
 
   let spoken: Spoken | undefined = backend.dialect === 'auto' ? undefined : backend.dialect

@@ -1,10 +1,11 @@
 // Which conversation serves whom: one for each client session, a pooled one for requests without a session, a common one
 // where the backend keeps one queue for all streams of a user (design, rule 11).
 import { createHash } from 'node:crypto'
+import { ProxyError } from '../errors.ts'
 import type { Caller } from '../frontends/exchange.ts'
 import type { Backends, Resolved } from './backends.ts'
 import { Live } from './live.ts'
-import type { LiveServices, MemberPort } from './live.ts'
+import type { LiveServices, MemberPort } from './live-options.ts'
 
 export interface Conversations {
   /** The conversation for a new client session. */
@@ -16,7 +17,12 @@ export interface Conversations {
   close(): void
 }
 
-export function createConversations(services: LiveServices, backends: Backends): Conversations {
+/** `most`: pooled conversations that may be open at once; past it the longest idle one is closed. */
+export function createConversations(
+  services: LiveServices,
+  backends: Backends,
+  most: number,
+): Conversations {
   const all = new Set<Live>()
   const pools = new Map<string, Live>()
   /** Conversations on a shared stream, by whose stream it is. */
@@ -44,6 +50,7 @@ export function createConversations(services: LiveServices, backends: Backends):
       if (resolved.stream === 'own') return
       const place = `${key}\n${url}`
       const other = alive(endpoints, place)
+      if (other === undefined) forget(live, endpoints)
       if (other === undefined) endpoints.set(place, live)
       else if (other !== live) {
         services.log.info(
@@ -63,6 +70,7 @@ export function createConversations(services: LiveServices, backends: Backends):
       headers: caller.headers,
       onEndpoint,
       onContradiction: () => backends.doubt(caller.route),
+      onDisconnected: () => forget(live.current, endpoints),
       onClosed: () => {
         all.delete(live)
         for (const map of [pools, shared, endpoints]) forget(live, map)
@@ -88,10 +96,26 @@ export function createConversations(services: LiveServices, backends: Backends):
   const pooled = (resolved: Resolved, caller: Caller, single: string): Live => {
     const { live: common, key } = find(resolved, caller)
     const existing = common ?? alive(pools, key)
+    if (existing === undefined) makeRoom()
     const live = existing ?? own(resolved, caller, true)
     if (!live.has(single)) live.join(single, singlePort(caller), true)
     pools.set(key, live)
     return live
+  }
+
+  /** Pools are opened by whoever sends another header: they must not be without number. */
+  const makeRoom = (): void => {
+    if (pools.size < most) return
+    let longest: Live | undefined
+    for (const { current } of pools.values()) {
+      if (!current.idle || !current.onlySingles) continue
+      if (longest === undefined || current.used < longest.used) longest = current
+    }
+    if (longest === undefined) {
+      const text = `too many callers without a session: limits.sessions is ${most}`
+      throw new ProxyError('LIMIT_REACHED', text, { retryAfter: 5 })
+    }
+    longest.close()
   }
 
   const resolve = (caller: Caller, use: (resolved: Resolved) => Live): Live | Promise<Live> => {

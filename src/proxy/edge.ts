@@ -96,6 +96,10 @@ const dropped = new Set([
   'x-rewrite-url',
   'last-event-id',
 ])
+/** Names under which proxies in front of a server say who the user is; a client must not. */
+const identity =
+  /^(?:x-)?(?:remote|auth|authenticated|forwarded|end)?-?(?:user|client)(?:-|name|id|ip|$)|^(?:x-)?remote-|^(?:x-)?auth-request-|^(?:cf|true|fastly|fly)-.*ip$|^x-(?:amzn-oidc|ms-client|goog|ms-token|original|webauth|email|groups|roles|principal|subject)/
+
 const droppedPrefixes = [
   'mcp-',
   'x-forwarded-',
@@ -109,7 +113,10 @@ const droppedPrefixes = [
 const isDropped = (name: string): boolean =>
   dropped.has(name) ||
   name.includes('_') ||
+  (name !== 'user-agent' && identity.test(name)) ||
   droppedPrefixes.some((prefix) => name.startsWith(prefix))
+
+const fold = (name: string): string => name.toLowerCase().replaceAll('_', '-')
 
 /**
  * Headers for the backend: those of the client that may pass, in lower case, without what a route sets (in any
@@ -120,10 +127,12 @@ export function forwardedHeaders(
   own: Readonly<Record<string, string>>,
   from: { readonly address: string; readonly publicUrl: string | undefined },
 ): Record<string, string> {
+  const ownNames = new Set(Object.keys(own).map(fold))
   const named = new Set((headers.connection ?? '').toLowerCase().split(/\s*,\s*/))
   const result: Record<string, string> = {}
   for (const [name, value] of Object.entries(headers)) {
-    if (value === undefined || isDropped(name) || named.has(name)) continue
+    if (value === undefined || isDropped(name) || named.has(name) || ownNames.has(fold(name)))
+      continue
     result[name] = Array.isArray(value) ? value.join(', ') : value
   }
   if (from.address !== '') result['x-forwarded-for'] = from.address
@@ -163,4 +172,29 @@ export function principalOf(headers: Readonly<Record<string, string>>): string {
     if (!descriptive.has(name)) hash.update(`${name}:${headers[name]}\n`)
   }
   return hash.digest('base64url')
+}
+
+/**
+ * Whose session it is: as `principalOf`, except that a bearer token may change, because clients refresh theirs. What
+ * stays the same of it is used: that there is one, and the issuer and subject that a JWT claims. The claims are believed
+ * by nobody; they only keep one user's session from another who has come by its id.
+ */
+export function identityOf(headers: Readonly<Record<string, string>>): string {
+  const { authorization, ...others } = headers
+  const token = authorization === undefined ? 'none' : subjectOf(authorization)
+  return principalOf({ ...others, authorization: token })
+}
+
+function subjectOf(authorization: string): string {
+  const [scheme = '', token = ''] = authorization.split(' ')
+  if (scheme.toLowerCase() !== 'bearer') return authorization
+  try {
+    const claims: unknown = JSON.parse(
+      Buffer.from(token.split('.')[1] ?? '', 'base64url').toString(),
+    )
+    const { iss, sub } = claims as { iss?: unknown; sub?: unknown }
+    return `bearer ${String(iss)} ${String(sub)}`
+  } catch {
+    return 'bearer'
+  }
 }

@@ -1,66 +1,26 @@
 // A conversation at work: it feeds the bridge what happens and does what the bridge says, with one backend session and
 // the client sessions that it serves. The rules are in the bridge; here is only the doing.
 import type {
-  BackendDialect,
   BackendListener,
   BackendSession,
   Headers,
   Target,
+  Undelivered,
 } from '../backends/backend.ts'
 import { bridge } from '../bridge/bridge.ts'
-import { createConversation, merge } from '../bridge/conversation.ts'
+import { createConversation, merge, takeNumber } from '../bridge/conversation.ts'
 import type { Conversation, Input, Output } from '../bridge/conversation.ts'
-import type { Clock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
 import type { Caller, Outlet, Reply } from '../frontends/exchange.ts'
 import { failureOf } from '../frontends/reply.ts'
-import type { DialectTraits } from '../protocol/dialects.ts'
 import type { Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
-import type { Log } from '../telemetry/log.ts'
-import type { Metrics } from '../telemetry/metrics.ts'
-import type { Owner, Pending, PendingExchanges } from './pending.ts'
-
-/** What a conversation needs to know of one of its client sessions. */
-export interface MemberPort {
-  /** The newest is the last one. */
-  readonly outlets: readonly Outlet[]
-  /** Headers of the client's latest request. */
-  headers: Headers
-  negotiated(revision: string): void
-  exchangeStarted(): void
-  exchangeEnded(): void
-}
-
-export interface LiveServices {
-  readonly clock: Clock
-  readonly log: Log
-  readonly metrics: Metrics
-  readonly pending: PendingExchanges
-  /** One counter of exchange numbers for the whole process. */
-  readonly ids: { next: number }
-}
-
-export interface LiveOptions {
-  readonly target: Target
-  readonly traits: DialectTraits
-  readonly dialect: BackendDialect
-  /** It serves callers without sessions. */
-  readonly pooled: boolean
-  /** Headers for what we send of our own accord. */
-  readonly headers: Headers
-  /** The backend said where it wants its POSTs. */
-  readonly onEndpoint: (live: Live, url: string) => void
-  /** The backend refused `initialize` in a way that speaks against its dialect. */
-  readonly onContradiction: () => void
-  readonly onClosed: () => void
-}
+import type { LiveOptions, LiveServices, MemberPort } from './live-options.ts'
+import { Order } from './order.ts'
+import type { Owner, Pending } from './pending.ts'
 
 /** Longest pause between two attempts to bring a backend session back, and the first one. */
 const longestBackOff = 30_000
 const firstBackOff = 500
-
-/** How long a message waits for the notification before it to be taken. */
-const barrierTime = 2000
 
 /** What a backend answers that does not speak the dialect it was taken for. */
 const contradictions = new Set<string>([
@@ -68,6 +28,12 @@ const contradictions = new Set<string>([
   'BACKEND_NO_ENDPOINT',
   'BACKEND_ANSWER_INVALID',
 ])
+
+/** A message was taken on a stream that has been given up: its answer will not be heard. */
+const strandedOn = (route: string): Undelivered => ({
+  error: new ProxyError('BACKEND_STREAM_ENDED', `the stream of route "${route}" has ended`),
+  mayHaveRun: true,
+})
 
 const shorten = (text: string): string => text.slice(0, 200)
 
@@ -86,9 +52,9 @@ export class Live implements Owner {
   private readonly sending = new Map<BackendSession, number>()
   /** Sessions whose stream stands, for the metrics. */
   private readonly streams = new Set<BackendSession>()
-  private readonly carriers = new WeakMap<Message, number>()
-  /** The latest notification of each member: what follows it must not overtake it on another connection. */
-  private readonly barriers = new Map<string, Promise<unknown>>()
+  private readonly order: Order
+  /** Time limits of what we send of our own accord. */
+  private readonly watches = new Set<() => void>()
   private callOffReopen: (() => void) | undefined
   /** Where everything went when this conversation was merged into another. */
   private successor: Live | undefined
@@ -98,6 +64,7 @@ export class Live implements Owner {
     this.options = options
     this.target = options.target
     this.used = services.clock.now()
+    this.order = new Order(services.clock)
     this.conversation = createConversation(options.traits, services.ids, options.pooled)
   }
 
@@ -137,7 +104,7 @@ export class Live implements Owner {
   leave(member: string): void {
     this.run({ type: 'leave', member })
     this.ports.delete(member)
-    this.barriers.delete(member)
+    this.order.forget(member)
     if (this.members === 0) this.close()
   }
 
@@ -147,7 +114,7 @@ export class Live implements Owner {
   }
 
   request(member: string, caller: Caller, message: Request, reply: Reply | undefined): void {
-    const number = this.services.ids.next++
+    const number = takeNumber(this.services.ids)
     this.use(member, caller)
     this.services.metrics.exchangeStarted()
     this.services.pending.add({
@@ -171,7 +138,8 @@ export class Live implements Owner {
   abandon(pending: Pending, cancels: boolean): void {
     if (this.successor !== undefined) return this.successor.abandon(pending, cancels)
     if (cancels && this.services.pending.remove(pending.number)) this.ended(pending, 'cancelled')
-    this.run({ type: 'abandoned', exchange: pending.number, cancels })
+    const mute = pending.reply?.resumable === false
+    this.run({ type: 'abandoned', exchange: pending.number, cancels, mute })
   }
 
   expire(pending: Pending): void {
@@ -188,6 +156,7 @@ export class Live implements Owner {
     if (this.closed) return
     this.closed = true
     this.callOffReopen?.()
+    for (const callOff of this.watches) callOff()
     const error = new ProxyError('BACKEND_STREAM_ENDED', 'the session has been closed')
     for (const number of this.conversation.exchanges.keys()) this.fail(number, error)
     for (const { number } of this.conversation.answering) this.fail(number, error)
@@ -206,10 +175,11 @@ export class Live implements Owner {
   absorb(other: Live): void {
     merge(this.conversation, other.conversation)
     for (const [member, port] of other.ports) this.ports.set(member, port)
-    for (const [member, barrier] of other.barriers) this.barriers.set(member, barrier)
+    this.order.absorb(other.order)
     this.sessions.unshift(...other.sessions)
     for (const [session, count] of other.sending) this.sending.set(session, count)
     for (const session of other.streams) this.streams.add(session)
+    for (const callOff of other.watches) this.watches.add(callOff)
     other.sessions = []
     other.successor = this
     other.closed = true
@@ -231,7 +201,9 @@ export class Live implements Owner {
       case 'send':
         return this.send(output)
       case 'abort':
-        for (const session of this.sessions) session.abort(output.message)
+        for (const session of new Set([...this.sessions, ...this.sending.keys()])) {
+          session.abort(output.message)
+        }
         return
       case 'deliver':
         return this.deliver(output)
@@ -246,29 +218,19 @@ export class Live implements Owner {
       case 'dropped':
         this.services.metrics.messageDropped(this.target.route, output.reason)
         this.services.log.debug(
-          { route: this.target.route, reason: output.reason, detail: output.detail },
+          { route: this.target.route, reason: output.reason },
           'message dropped',
         )
+        this.services.log.trace({ detail: output.detail }, 'message dropped')
     }
   }
 
   private send(output: Output & { type: 'send' }): void {
     const { member, message, exchange, repeatable } = output
-    if (exchange !== undefined) this.carriers.set(message, exchange)
+    if (exchange !== undefined) this.watch(message, exchange)
     const headers = this.ports.get(member)?.headers ?? this.options.headers
-    const barrier = this.barriers.get(member)
     const go = () => this.transmit(message, headers, repeatable, exchange)
-    const sent = barrier === undefined ? go() : barrier.then(go)
-    if (message.kind !== 'notification') return
-    const { clock } = this.services
-    const patience = new Promise<void>((resolve) => {
-      const callOff = clock.after(barrierTime, resolve)
-      void sent.then(callOff)
-    })
-    const next = Promise.race([sent, patience]).then(() => {
-      if (this.barriers.get(member) === next) this.barriers.delete(member)
-    })
-    this.barriers.set(member, next)
+    this.order.run(member, go, message.kind === 'notification')
   }
 
   private async transmit(
@@ -279,15 +241,18 @@ export class Live implements Owner {
   ): Promise<void> {
     const live = this.current
     if (live.closed) return
+    // Called off while it waited behind a notification.
+    if (exchange !== undefined && !live.conversation.exchanges.has(exchange)) return
     const session = live.session(headers)
     live.sending.set(session, (live.sending.get(session) ?? 0) + 1)
     const failed = await session.send(message, { headers, repeatable })
+    const stale = !this.current.sessions.includes(session)
     this.current.sent(session)
-    if (failed === undefined) {
+    if (failed === undefined && !(stale && this.options.traits.oneStream)) {
       if (exchange !== undefined) this.current.run({ type: 'delivered', exchange })
       return
     }
-    const { error, mayHaveRun } = failed
+    const { error, mayHaveRun } = failed ?? strandedOn(this.target.route)
     if (error.code === 'BACKEND_UNREACHABLE' || error.code === 'BACKEND_NO_ENDPOINT') {
       this.services.metrics.backendConnected(this.target.route, 'failed')
     }
@@ -296,7 +261,23 @@ export class Live implements Owner {
     if (exchange === undefined) {
       this.services.log.warn({ route: this.target.route, err: error }, 'message not taken')
     }
-    this.current.run({ type: 'undelivered', exchange, error, mayHaveRun })
+    this.current.run({ type: 'undelivered', exchange, error, mayHaveRun, stale })
+  }
+
+  /** Remembers what a message belongs to, and gives what we send of our own accord a time limit. */
+  private watch(message: Message, exchange: number): void {
+    this.services.carriers.set(message, exchange)
+    const { clock, pending, ownTime } = this.services
+    if (pending.get(exchange) !== undefined) return
+    const callOff = clock.after(ownTime, () => {
+      this.watches.delete(callOff)
+      const live = this.current
+      if (live.closed || !live.conversation.exchanges.has(exchange)) return
+      const text = `the backend of route "${this.target.route}" did not answer in ${ownTime} ms`
+      const error = new ProxyError('BACKEND_TIMEOUT', text)
+      live.run({ type: 'expired', exchange, error })
+    })
+    this.watches.add(callOff)
   }
 
   /** A send has ended; the session is closed if it has been given up meanwhile. */
@@ -322,17 +303,20 @@ export class Live implements Owner {
         this.options.onEndpoint(this.current, url)
       },
       stray: (text) => this.current.run({ type: 'stray', text }),
-      trouble: (text) =>
-        this.services.log.warn(
-          { route: this.target.route, text: shorten(text) },
-          'backend trouble',
-        ),
+      trouble: (text) => this.trouble(text),
       gone: (error) => this.current.gone(session, error),
     }
     const session = this.options.dialect.open(this.target, headers, listener)
     this.sessions.push(session)
     if ([...this.ports.values()].some(({ outlets }) => outlets.length > 0)) session.listen?.()
     return session
+  }
+
+  /** What the backend said may hold a user's data: it is shown at `trace` only. */
+  private trouble(text: string): void {
+    const { log } = this.services
+    log.warn({ route: this.target.route }, 'the backend sent something unreadable, or an error')
+    log.trace({ route: this.target.route, text: shorten(text) }, 'backend trouble')
   }
 
   /** A backend stream stands: counted once, until it is retired. */
@@ -344,13 +328,14 @@ export class Live implements Owner {
   }
 
   private disconnected(session: BackendSession): void {
+    this.options.onDisconnected()
     if (this.streams.delete(session)) {
       this.services.metrics.streamClosed(this.target.route, 'backend')
     }
   }
 
   private hear(message: Message, inAnswerTo: Message | undefined): void {
-    const exchange = inAnswerTo === undefined ? undefined : this.carriers.get(inAnswerTo)
+    const exchange = inAnswerTo === undefined ? undefined : this.services.carriers.get(inAnswerTo)
     const toNotification = inAnswerTo !== undefined && inAnswerTo.kind !== 'request'
     if (toNotification && message.kind === 'response') {
       this.services.metrics.messageDropped(this.target.route, 'answer-to-notification')

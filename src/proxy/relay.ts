@@ -3,13 +3,15 @@
 import { randomBytes, randomInt } from 'node:crypto'
 import type { Clock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
-import type { Caller, Relay } from '../frontends/exchange.ts'
+import type { Caller, Relay, Reply } from '../frontends/exchange.ts'
 import type { SessionStore } from '../sessions/store.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Backends } from './backends.ts'
 import { createConversations } from './conversations.ts'
-import type { Live, LiveServices } from './live.ts'
+import { identityOf } from './edge.ts'
+import type { Live } from './live.ts'
+import type { LiveServices } from './live-options.ts'
 import { createPendingExchanges } from './pending.ts'
 import { Session } from './session.ts'
 import type { SessionServices } from './session.ts'
@@ -20,7 +22,11 @@ export interface RelayServices {
   readonly metrics: Metrics
   readonly store: SessionStore
   readonly backends: Backends
-  readonly limits: { readonly requestTime: number; readonly idleTime: number }
+  readonly limits: {
+    readonly requestTime: number
+    readonly idleTime: number
+    readonly sessions: number
+  }
 }
 
 export interface RunningRelay extends Relay {
@@ -39,6 +45,9 @@ const retryHint = 1000
 /** How often idle sessions are looked for. */
 const reapInterval = 5000
 
+/** ms that a backend may take for a handshake of ours; a sleeping one takes most of it to wake. */
+const ownTime = 90_000
+
 /** The member that stands for all requests without a session. */
 const single = 'single'
 
@@ -50,11 +59,15 @@ export function createRelay(services: RelayServices): RunningRelay {
     log,
     metrics,
     pending,
-    // 2^20 starts with 2^32 numbers each: unique over replicas for all practical purposes, and safe as JSON integers.
-    ids: { next: randomInt(1, 2 ** 20) * 2 ** 32 },
+    // A random start, so that two processes in front of one backend hardly ever use the same numbers at a time.
+    ids: { next: randomInt(1, 2 ** 30) },
+    carriers: new WeakMap(),
+    ownTime: Math.min(limits.requestTime, ownTime),
   }
-  const conversations = createConversations(liveServices, services.backends)
+  const conversations = createConversations(liveServices, services.backends, limits.sessions)
   const sessions = new Map<string, Session>()
+  /** Replies whose client has gone, perhaps before their conversation was found. */
+  const gone = new WeakSet<Reply>()
   let draining = false
 
   const end = async (id: string, retry?: number): Promise<void> => {
@@ -121,7 +134,7 @@ export function createRelay(services: RelayServices): RunningRelay {
       refuseWhenDraining()
       const id = randomBytes(24).toString('base64url')
       const { route, parameters } = caller
-      const principal = 'anonymous'
+      const principal = identityOf(caller.headers)
       const removed = await store.create({ id, route, parameters, principal, dialect })
       for (const other of removed) void end(other)
       const session = new Session(id, dialect, caller, sessionServices)
@@ -133,6 +146,7 @@ export function createRelay(services: RelayServices): RunningRelay {
       const session = sessions.get(id)
       const same =
         record?.route === caller.route &&
+        record.principal === identityOf(caller.headers) &&
         Object.entries(caller.parameters).every(
           ([name, value]) => record.parameters[name] === value,
         )
@@ -144,17 +158,17 @@ export function createRelay(services: RelayServices): RunningRelay {
       return session
     },
     single(caller, message, reply) {
+      const use = (live: Live): void => {
+        if (!gone.has(reply)) live.request(single, caller, message, reply)
+      }
       if (draining) {
         reply.fail(new ProxyError('SHUTTING_DOWN', 'this replica is shutting down'))
         return
       }
-      withPool(
-        caller,
-        (live) => live.request(single, caller, message, reply),
-        (error) => reply.fail(error),
-      )
+      withPool(caller, use, (error) => reply.fail(error))
     },
     abandonSingle(reply) {
+      gone.add(reply)
       pending.abandon(reply, true)
     },
     singlePost(caller, message) {

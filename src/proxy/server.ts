@@ -207,6 +207,8 @@ class Handler {
     socket: Parameters<Passthrough['upgrade']>[1],
     head: Buffer,
   ): void {
+    // Node leaves errors of an upgraded socket to us: one reset must not end the process.
+    socket.on('error', () => socket.destroy())
     const match = this.route(pathOf(request.url ?? '/'))
     const passthrough = match && this.parts.passthroughs.get(match.route.name)
     if (passthrough === undefined) {

@@ -8,7 +8,8 @@ import { ResumableStream } from '../frontends/resumable.ts'
 import type { Dialect } from '../protocol/dialects.ts'
 import type { Notification, Request, Response } from '../protocol/jsonrpc.ts'
 import type { SessionStore } from '../sessions/store.ts'
-import type { Live, MemberPort } from './live.ts'
+import type { Live } from './live.ts'
+import type { MemberPort } from './live-options.ts'
 
 export interface SessionServices {
   readonly store: SessionStore

@@ -71,5 +71,5 @@ t.test('a fresh conversation takes over how far the other has come', async (t) =
   const into = talk().conversation
   merge(into, opened().conversation)
   t.equal(into.phase, 'open')
-  t.match(into.initialize, { protocolVersion: '2025-06-18' })
+  t.match(into.initialize?.value, { params: { protocolVersion: '2025-06-18' } })
 })

@@ -40,10 +40,10 @@ t.test('where one stream carries all answers, notifications are remembered', asy
 
 t.test('a request of our own is an exchange under a number of ours', async (t) => {
   const { conversation } = talk()
-  const { number, output } = sendOwn(conversation, 'probe', 'tools/list', undefined)
+  const { number, output } = sendOwn(conversation, 'probe', req('x', 'tools/list'))
   t.equal(number, first)
   t.same(types([output]), ['send'])
   t.match(output, { member: 'a', exchange: first, message: { idText: String(first) } })
   t.match(conversation.exchanges.get(number), { purpose: 'probe', carries: false, sent: true })
-  t.equal(sendOwn(conversation, 'probe', 'tools/list', {}).number, first + 1)
+  t.equal(sendOwn(conversation, 'probe', req('x', 'tools/list')).number, first + 1)
 })

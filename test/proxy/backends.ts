@@ -157,7 +157,7 @@ t.test('a repair is counted each time, and logged once', async (t) => {
   t.match(await services.metrics.text(), /repairs_total\{.*rule="indented-field"\} 3/)
   t.match(
     services.lines().filter(({ msg }) => msg === 'event stream repaired'),
-    [{ route: 'shop', rule: 'indented-field', line: /^ {4}data/ }],
+    [{ route: 'shop', rule: 'indented-field', line: undefined }],
   )
 })
 

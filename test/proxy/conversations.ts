@@ -35,7 +35,7 @@ function setUp(t: Test, over: Partial<Resolved> = {}, wait?: Promise<unknown>) {
     doubt: () => undefined,
     close: async () => undefined,
   }
-  const all = createConversations(services, backends)
+  const all = createConversations(services, backends, 100)
   t.teardown(() => all.close())
   let members = 0
   const join = (live: Live): string => {

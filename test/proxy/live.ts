@@ -2,7 +2,8 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { ProxyError } from '../../src/errors.ts'
 import type { Message } from '../../src/protocol/jsonrpc.ts'
-import type { Live, LiveOptions, MemberPort } from '../../src/proxy/live.ts'
+import type { Live } from '../../src/proxy/live.ts'
+import type { LiveOptions, MemberPort } from '../../src/proxy/live-options.ts'
 import { dialects } from '../../src/protocol/dialects.ts'
 import {
   caller,

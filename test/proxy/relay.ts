@@ -40,7 +40,7 @@ function setUp(t: Test, sessions = 10, resolve?: Resolve) {
       doubt: () => undefined,
       close: async () => undefined,
     },
-    limits: { requestTime, idleTime },
+    limits: { requestTime, idleTime, sessions },
   })
   t.teardown(() => relay.close())
   return { relay, dialect, services, clock: services.clock }

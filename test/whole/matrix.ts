@@ -6,6 +6,7 @@ import { requestScenarios } from '../fixtures/matrix-request-scenarios.ts'
 import { serverScenarios } from '../fixtures/matrix-server-scenarios.ts'
 import { openStage } from '../fixtures/matrix-stage.ts'
 import type { Cell, Scenario } from '../fixtures/matrix-stage.ts'
+import type { LogLine } from '../fixtures/proxy.ts'
 
 const dialects = ['sse', 'streamable', 'rpc'] as const
 
@@ -13,6 +14,11 @@ const scenarios: readonly Scenario[] = [...requestScenarios, ...serverScenarios,
 
 const reasonAgainst = ({ cannot }: Scenario, { client, backend }: Cell): string | undefined =>
   cannot?.client?.[client] ?? cannot?.backend?.[backend]
+
+/** The least level of errors in the log. */
+const errorLevel = 50
+
+const isError = ({ level }: LogLine): boolean => level === 'error' || Number(level) >= errorLevel
 
 t.setTimeout(180_000)
 
@@ -31,6 +37,9 @@ for (const client of dialects) {
           await play(t, stage)
         })
       }
+      t.test('nothing of all this was an error of the proxy', async (t) => {
+        t.strictSame(shared.proxy.logs().filter(isError), [])
+      })
     })
   }
 }
