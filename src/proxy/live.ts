@@ -48,6 +48,8 @@ export class Live implements Owner {
   private readonly ports = new Map<string, MemberPort>()
   /** Open backend sessions: one, or several streams that turned out to be one. The last one is sent to. */
   private sessions: BackendSession[] = []
+  /** Counts the times that all streams have been given up: what was sent before is not answered after. */
+  private generation = 0
   /** Sends under way per session, so that a session given up is closed when they have ended. */
   private readonly sending = new Map<BackendSession, number>()
   /** Sessions whose stream stands, for the metrics. */
@@ -244,9 +246,10 @@ export class Live implements Owner {
     // Called off while it waited behind a notification.
     if (exchange !== undefined && !live.conversation.exchanges.has(exchange)) return
     const session = live.session(headers)
+    const { generation } = live
     live.sending.set(session, (live.sending.get(session) ?? 0) + 1)
     const failed = await session.send(message, { headers, repeatable })
-    const stale = !this.current.sessions.includes(session)
+    const stale = this.current === live && live.generation !== generation
     this.current.sent(session)
     if (failed === undefined && !(stale && this.options.traits.oneStream)) {
       if (exchange !== undefined) this.current.run({ type: 'delivered', exchange })
@@ -353,7 +356,9 @@ export class Live implements Owner {
     const ours = this.sessions.includes(session)
     this.retire(session)
     this.services.log.info({ route: this.target.route, err: error }, 'backend session ended')
-    if (ours && this.sessions.length === 0) this.run({ type: 'gone', error })
+    if (!ours || this.sessions.length > 0) return
+    this.generation++
+    this.run({ type: 'gone', error })
   }
 
   private retire(session: BackendSession): void {
@@ -364,6 +369,7 @@ export class Live implements Owner {
 
   private reopen(losses: number): void {
     for (const session of this.sessions) this.retire(session)
+    this.generation++
     const pause = losses === 0 ? 0 : Math.min(longestBackOff, firstBackOff * 2 ** (losses - 1))
     this.callOffReopen?.()
     this.callOffReopen = this.services.clock.after(pause, () => {
