@@ -2,7 +2,10 @@
 // drop the malformed ones in silence; events are read in repair.ts. Nothing is unbounded.
 import { createParser } from 'eventsource-parser'
 import { ProxyError } from '../errors.ts'
-import { readEvent } from './repair.ts'
+import { createJsonScan } from './json-scan.ts'
+import type { JsonScan } from './json-scan.ts'
+import { createLines } from './lines.ts'
+import { isHeartbeatName, isJson, readEvent } from './repair.ts'
 import type { Decoded, EventContext } from './repair.ts'
 import { isOn, lineRules } from './rules.ts'
 import type { RuleName, RuleSwitches } from './rules.ts'
@@ -37,32 +40,31 @@ export interface Decoder {
   readonly candidate: string | undefined
 }
 
-/** Looking at data of many lines after each of them would take quadratic time. */
-const mostTries = 8
-
+const endsValue = /[}\]]$/
 const fieldLine = /^(?:event|data|id|retry)(?::|$)/
+/** No endpoint is longer than this. */
+const longestUrl = 8192
 
 export function createDecoder(options: DecodeOptions, on: DecodeListener): Decoder {
   const { rules, maxEventBytes } = options
-  const text = new TextDecoder('utf-8', { ignoreBOM: true })
-  let first = true
-  /** The beginning of a line whose end has not come yet. */
-  let rest: string[] = []
-  let restLength = 0
-  /** The last character was CR: a following LF belongs to it. */
-  let afterCr = false
-  /** Characters since the last event, lines that are waiting included. */
+  /** Bytes since the last event. */
   let size = 0
   /** The event under way, as far as rules need to know it. */
   let name = ''
   let data: string[] = []
-  /** How often its data has been looked at for being whole. */
-  let tries = 0
-  /** Data that was dispatched though it was a JSON text cut short: what follows unprefixed may complete it. */
-  let broken: string[] | undefined
-  let brokenName = ''
-  /** Brackets open in `broken`, so that it is parsed only when it may be complete. */
-  let depth = 0
+  /** Made when first asked for: most events are one line and whole. */
+  let scan: JsonScan | undefined
+  let scanned = 0
+  /** What `isComplete` found for `scan` or `mixed`, until more data comes. */
+  let verdict: boolean | undefined
+  /** The data with the lines between that have no field name: read only where the data alone is no JSON. */
+  let mixed: { readonly lines: string[]; readonly scan: JsonScan } | undefined
+  /** A blank line came while `mixed` was an incomplete JSON text: what follows may complete it. */
+  let held: string | undefined
+  /** The event was complete and has been passed on, before the blank line that should end it. */
+  let early = false
+  /** An `event:` line came after that: a new event, if data follows. */
+  let owed = false
   /** `event: endpoint` was followed by a blank line. */
   let danglingEndpoint = false
   let retry: number | undefined
@@ -71,6 +73,7 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
   let id: string | undefined
   let candidate: string | undefined
 
+  const may = (rule: RuleName): boolean => isOn(rules, rule)
   const context: EventContext = {
     rules,
     endpoints: options.endpoints,
@@ -86,9 +89,15 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
       dispatched(event.event ?? '', event.data)
     },
     onRetry: (ms) => {
-      retry = ms
+      if (Number.isSafeInteger(ms)) retry = ms
     },
   })
+
+  const scanData = (): JsonScan => {
+    scan ??= createJsonScan()
+    for (; scanned < data.length; scanned++) scan.push(data[scanned] ?? '')
+    return scan
+  }
 
   const deliver = (eventName: string, eventData: string): void => {
     for (const value of readEvent(eventName, eventData, context)) on.decoded(value)
@@ -98,137 +107,171 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
     if (danglingEndpoint && eventName === '') {
       danglingEndpoint = false
       const url = eventData.trim()
-      if (isOn(rules, 'blank-line-in-event') && context.isEndpoint(url) && !url.startsWith('{')) {
+      if (may('blank-line-in-event') && context.isEndpoint(url) && !url.startsWith('{')) {
         on.repaired('blank-line-in-event', eventData)
         return deliver('endpoint', eventData)
       }
     }
     if (eventName !== '') danglingEndpoint = false
-    if (isOn(rules, 'unprefixed-json') && isCutShort(eventData)) hold(eventName, eventData)
-    else deliver(eventName, eventData)
+    if (mixed !== undefined && !isJson(eventData)) return dispatchMixed(eventName)
+    mixed = undefined
+    // A cheap look first: what ends like a JSON text has no more lines.
+    if (endsValue.test(eventData) || !may('unprefixed-json') || !goesOn(scanData())) {
+      return deliver(eventName, eventData)
+    }
+    mixed = { lines: [...data], scan: scanData() }
+    held = eventName
   }
 
-  const hold = (eventName: string, eventData: string): void => {
-    broken = [eventData]
-    brokenName = eventName
-    depth = depthOf(eventData)
+  const dispatchMixed = (eventName: string): void => {
+    if (mixed === undefined) return
+    if (goesOn(mixed.scan)) {
+      held = eventName
+      return
+    }
+    const whole = mixed.lines.join('\n')
+    mixed = undefined
+    held = undefined
+    if (isJson(whole)) on.repaired('unprefixed-json', whole)
+    deliver(eventName, whole)
   }
 
   /** Gives up waiting for the rest of a JSON text. */
   const giveUp = (): void => {
-    if (broken === undefined) return
-    const whole = broken.join('\n')
-    broken = undefined
-    deliver(brokenName, whole)
-  }
-
-  /** An unprefixed line while a JSON text is incomplete belongs to it. */
-  const continueBroken = (content: string): void => {
-    broken?.push(content)
-    depth += depthOf(content)
-    if (depth > 0) return
-    const whole = broken?.join('\n') ?? ''
-    broken = undefined
+    if (held === undefined) return
+    const eventName = held
+    const whole = mixed?.lines.join('\n') ?? ''
+    mixed = undefined
+    held = undefined
     size = 0
-    if (isJson(whole)) on.repaired('unprefixed-json', content)
-    deliver(brokenName, whole)
+    deliver(eventName, whole)
   }
 
-  const blank = (): void => {
-    if (name === 'endpoint' && data.length === 0) danglingEndpoint = true
-    name = ''
-    data = []
-    tries = 0
+  const dispatch = (): void => {
     lastEventId = id ?? lastEventId
     id = undefined
     parser.feed('\n')
-    if (broken === undefined) size = 0
+    name = ''
+    data = []
+    scan = undefined
+    scanned = 0
+    verdict = undefined
+    if (held === undefined) size = 0
+  }
+
+  const blank = (): void => {
+    if (held !== undefined) return
+    if (name === 'endpoint' && data.length === 0 && !owed) danglingEndpoint = true
+    early = false
+    owed = false
+    dispatch()
   }
 
   const field = (content: string): void => {
+    giveUp()
+    const value = valueOf(content)
     if (content.startsWith('data')) {
-      const value = valueOf(content)
-      if (data.length > 0 && startsAnew(value)) split(content)
+      const empty = value.trim() === ''
+      if (early && empty) return
+      if (!empty && mayEnd()) dispatchEarly()
+      if (early) on.repaired('missing-blank-line', content)
+      early = false
+      owed = false
       data.push(value)
+      mixed?.lines.push(value)
+      mixed?.scan.push(value)
+      if (!empty) verdict = undefined
     } else if (content.startsWith('event')) {
-      if (data.length > 0 && isComplete()) split(content)
-      name = eventName(content)
+      if (mayEnd()) dispatchEarly()
+      owed = early
+      name = eventName(content, value)
       parser.feed(`event: ${name}\n`)
       return
-    } else if (content.startsWith('id') && !content.includes('\0')) id = valueOf(content)
+    } else if (content.startsWith('id') && !content.includes('\0')) {
+      if (id !== undefined && mayEnd()) dispatchEarly()
+      id = value
+    }
     parser.feed(`${content}\n`)
   }
 
-  const eventName = (content: string): string => {
-    const value = valueOf(content)
+  const eventName = (content: string, value: string): string => {
     const trimmed = value.trim()
-    if (trimmed === value || !isOn(rules, 'padded-event-name')) return value
+    if (trimmed === value || !may('padded-event-name')) return value
     on.repaired('padded-event-name', content)
     return trimmed
   }
 
-  /** Ends the event under way, since another one begins on this line. */
-  const split = (content: string): void => {
-    on.repaired('missing-blank-line', content)
-    blank()
+  /** Passes on a complete event whose blank line has not come, perhaps never will. */
+  const dispatchEarly = (): void => {
+    dispatch()
+    early = true
   }
 
-  const mayEnd = (): boolean =>
-    isOn(rules, 'missing-blank-line') && (name === '' || name === 'message' || name === 'endpoint')
-
+  /** Nothing that may follow could belong to the event: its JSON text is whole, or it has the one URL it can have. */
   const isComplete = (): boolean => {
-    if (!mayEnd() || tries >= mostTries) return false
-    tries++
-    const whole = data.join('\n')
-    return isMessage(whole) || (name === 'endpoint' && context.isEndpoint(whole.trim()))
+    if (data.length === 0) return false
+    if (name === 'endpoint') {
+      const url = data.length === 1 ? (data[0] ?? '').trim() : ''
+      if (url === '' || url.length > longestUrl) return false
+      return options.endpoints && (url.startsWith('{') ? isJson(url) : context.isEndpoint(url))
+    }
+    if (name !== '' && name !== 'message') return false
+    verdict ??=
+      (scanData().state === 'closed' && isJson(data.join('\n'))) ||
+      (mixed?.scan.state === 'closed' && isJson(mixed.lines.join('\n')))
+    return verdict
   }
 
-  /** A data line that begins a message, where the lines before are a whole one. */
-  const startsAnew = (value: string): boolean => {
-    const begin = value.trimStart()[0]
-    if (name === 'endpoint') return begin === '{' && isComplete()
-    return (begin === '{' || begin === '[') && endsValue(data.at(-1) ?? '') && isComplete()
-  }
+  /** A new event may begin on this line though no blank line ended the one before. */
+  const mayEnd = (): boolean =>
+    !early &&
+    may('missing-blank-line') &&
+    (isComplete() || (data.length > 0 && isHeartbeatName(name)))
 
-  const line = (content: string): void => {
+  const line = (content: string, bytes: number): void => {
     // Comments cost nothing, or a stream that is kept alive by them would meet the limit some day.
-    if (content.startsWith(':')) return
-    size += content.length + 1
-    if (content === '') {
-      if (broken === undefined) blank()
+    if (content.startsWith(':')) return checkSize(bytes)
+    size += bytes + 1
+    checkSize(0)
+    if (content === '') return blank()
+    const meant = fieldLine.test(content) ? content : mend(content)
+    if (meant === undefined) return stranger(content)
+    if (!escaped(meant, bytes)) field(meant)
+  }
+
+  /** A line that is no field. By the standard it means nothing. */
+  const stranger = (content: string): void => {
+    if (held === undefined && content.trim() === '') {
+      if (!early && isComplete() && may('indented-field')) dispatchEarly()
+      if (!early || !may('indented-field')) return
+      on.repaired('indented-field', content)
+      return blank()
+    }
+    if (held === undefined && data.length === 0) {
+      if (id === undefined) size = 0
       return
     }
-    if (fieldLine.test(content)) {
-      giveUp()
-      if (!escaped(content)) field(content)
-      return
-    }
-    const mended = mend(content)
-    if (mended !== undefined) {
-      giveUp()
-      if (!escaped(mended)) field(mended)
-      return
-    }
-    if (broken !== undefined) return continueBroken(content)
-    if (data.length === 0) size = 0
-    else if (isOn(rules, 'unprefixed-json') && startsJson(data[0] ?? '')) {
-      hold(name, data.join('\n'))
-      name = ''
-      data = []
-      parser.reset()
-      continueBroken(content)
+    const begun = mixed?.scan ?? scanData()
+    if (!may('unprefixed-json') || !goesOn(begun)) return
+    mixed ??= { lines: [...data], scan: copyOf(data) }
+    mixed.lines.push(content)
+    mixed.scan.push(content)
+    verdict = undefined
+    if (held !== undefined && !goesOn(mixed.scan)) {
+      dispatchMixed(held)
+      size = 0
     }
   }
 
   /** Line breaks written out: the line is several, and has been read as such. */
-  const escaped = (content: string): boolean => {
-    if (!content.includes('\\n') || !isOn(rules, 'escaped-line-breaks')) return false
+  const escaped = (content: string, bytes: number): boolean => {
+    if (!content.startsWith('event') || !content.includes('\\n')) return false
+    if (!may('escaped-line-breaks')) return false
     const parts = content.split(/(?:\\r)?\\n/)
-    if (!content.startsWith('event') || !parts.some((part) => fieldLine.test(part.trim()))) {
-      return false
-    }
+    if (!parts.slice(1).some((part) => fieldLine.test(part.trim()))) return false
     on.repaired('escaped-line-breaks', content)
-    for (const part of parts) line(part)
+    size -= bytes + 1
+    for (const part of parts) line(part, part.length)
     return true
   }
 
@@ -237,7 +280,7 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
     const fired: RuleName[] = []
     let mended = content
     for (const rule of lineRules) {
-      if (!isOn(rules, rule.name)) continue
+      if (!may(rule.name)) continue
       const next = rule.mend(mended)
       if (next === undefined) continue
       mended = next
@@ -248,64 +291,30 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
     return mended
   }
 
-  const checkSize = (): void => {
-    if (size + restLength <= maxEventBytes) return
+  const checkSize = (more: number): void => {
+    if (size + more <= maxEventBytes) return
     throw new ProxyError(
       'EVENT_TOO_LARGE',
       `the backend sent an event of more than limits.event, ${maxEventBytes} bytes`,
     )
   }
 
-  const take = (piece: string): void => {
-    let start = 0
-    if (afterCr && piece !== '') {
-      afterCr = false
-      if (piece.startsWith('\n')) start = 1
-    }
-    for (;;) {
-      const lf = piece.indexOf('\n', start)
-      const cr = piece.indexOf('\r', start)
-      const end = cr !== -1 && (lf === -1 || cr < lf) ? cr : lf
-      if (end === -1) break
-      rest.push(piece.slice(start, end))
-      const content = rest.length === 1 ? (rest[0] ?? '') : rest.join('')
-      rest = []
-      restLength = 0
-      line(content)
-      checkSize()
-      start = end + 1
-      if (end === cr) {
-        if (start === piece.length) afterCr = true
-        else if (piece[start] === '\n') start++
-      }
-    }
-    if (start < piece.length) {
-      rest.push(piece.slice(start))
-      restLength += piece.length - start
-      checkSize()
-    }
-  }
+  const lines = createLines(line, () => checkSize(lines.waiting))
 
   return {
     feed(chunk) {
-      let piece = text.decode(chunk, { stream: true })
-      if (first && piece !== '') {
-        first = false
-        // One byte order mark at the very start is legal (WHATWG HTML, section 9.2.5).
-        if (piece.startsWith('\uFEFF')) piece = piece.slice(1)
-      }
-      take(piece)
+      lines.feed(chunk)
+      // Where the backend pauses after a complete event, its blank line may never come, and a client waits.
+      if (lines.waiting === 0 && may('unterminated-event') && mayEnd()) dispatchEarly()
     },
     end() {
-      take(text.decode())
-      if (restLength > 0) line(rest.join(''))
-      rest = []
-      restLength = 0
+      lines.end()
       giveUp()
-      const whole = data.join('\n')
-      if (data.length === 0 || !isOn(rules, 'unterminated-event') || !isMessage(whole)) return
-      on.repaired('unterminated-event', whole)
-      blank()
+      if (!early && may('unterminated-event') && name !== 'endpoint' && isComplete())
+        dispatchEarly()
+      if (early) on.repaired('unterminated-event', '')
+      else if (goesOn(scanData())) on.decoded({ kind: 'error', text: excerpt(data.join('\n')) })
+      early = false
     },
     get retry() {
       return retry
@@ -326,46 +335,13 @@ const valueOf = (content: string): string => {
   return content.slice(content[colon + 1] === ' ' ? colon + 2 : colon + 1)
 }
 
-const startsJson = (data: string): boolean => /^\s*[{[]/.test(data)
+/** More lines can make it whole: it is open, and not inside a string, where no line may break. */
+const goesOn = (scan: JsonScan): boolean => scan.state === 'open' && !scan.inString
 
-const isJson = (data: string): boolean => {
-  try {
-    JSON.parse(data)
-    return true
-  } catch {
-    return false
-  }
+const copyOf = (data: readonly string[]): JsonScan => {
+  const scan = createJsonScan()
+  for (const each of data) scan.push(each)
+  return scan
 }
 
-/** JSON that stops too early. A cheap look first: most data is whole. */
-const isCutShort = (data: string): boolean => startsJson(data) && !endsValue(data) && !isJson(data)
-
-/** Brackets opened less brackets closed, outside of strings. One pass: a pattern could be made to take quadratic time. */
-function depthOf(text: string): number {
-  let depth = 0
-  let quoted = false
-  for (let at = 0; at < text.length; at++) {
-    const character = text[at]
-    if (quoted && character === '\\') at++
-    else if (character === '"') quoted = !quoted
-    else if (quoted) continue
-    else if (character === '{' || character === '[') depth++
-    else if (character === '}' || character === ']') depth--
-  }
-  return depth
-}
-
-const endsValue = (text: string): boolean => /[}\]]/.test(text.trimEnd().at(-1) ?? '')
-
-const isMessage = (data: string): boolean => {
-  try {
-    const value: unknown = JSON.parse(data)
-    return (
-      typeof value === 'object' &&
-      value !== null &&
-      ('method' in value || 'result' in value || 'error' in value)
-    )
-  } catch {
-    return false
-  }
-}
+const excerpt = (text: string): string => `the stream ended inside an event: ${text.slice(0, 200)}`

@@ -1,5 +1,6 @@
 // From one event to what it says: by the standard first, then JSON, then JSON-RPC, and only on failure by the rules on
 // data, endpoints and envelopes. No state: one event in, what was decoded out.
+import { createParser } from 'eventsource-parser'
 import { repairEnvelope } from '../protocol/envelope.ts'
 import { elements } from '../protocol/json-text.ts'
 import { isObject } from '../protocol/jsonrpc.ts'
@@ -29,6 +30,8 @@ export interface EventContext {
 }
 
 const pingLike = /^(?:ping|pong|heartbeat|keep-?alive|\[DONE\])$/i
+/** Names of events that only keep a stream alive. */
+export const isHeartbeatName = (name: string): boolean => pingLike.test(name)
 const excerpt = (text: string): string => text.slice(0, 200)
 
 /** `name` is the event's name, empty for a nameless one. */
@@ -38,6 +41,8 @@ export function readEvent(name: string, data: string, context: EventContext): De
   if (parsed !== undefined) return readJson(name, data, parsed.value, context)
   return readText(name, data, context)
 }
+
+export const isJson = (text: string): boolean => parse(text) !== undefined
 
 const parse = (text: string): { readonly value: Json } | undefined => {
   try {
@@ -60,6 +65,10 @@ function readText(name: string, data: string, context: EventContext): Decoded[] 
     context.repaired(rule.name, data)
     return values.flatMap(({ text, parsed }) => readJson('', text, parsed?.value ?? null, context))
   }
+  if (isMessageName(name) && isOn(context.rules, 'double-framing')) {
+    const inside = framedEvents(data, context)
+    if (inside !== undefined) return inside
+  }
   if (context.endpoints && couldBeEndpoint(name)) offer(data, context)
   const word = data.trim()
   if (pingLike.test(name) || pingLike.test(word) || word === '') {
@@ -71,6 +80,20 @@ function readText(name: string, data: string, context: EventContext): Decoded[] 
   }
   if (name === 'error' || isMessageName(name)) return [{ kind: 'error', text: excerpt(data) }]
   return [{ kind: 'noise', name }]
+}
+
+/** Events that were framed twice, one level deep: what they say, where one of them says something. */
+function framedEvents(data: string, context: EventContext): Decoded[] | undefined {
+  if (!/^(?:event|data|id|retry):/.test(data)) return undefined
+  const inner: EventContext = { ...context, rules: { ...context.rules, 'double-framing': false } }
+  const values: Decoded[] = []
+  const parser = createParser({
+    onEvent: ({ event, data: text }) => values.push(...readEvent(event ?? '', text, inner)),
+  })
+  parser.feed(`${data}\n\n`)
+  if (!values.some(({ kind }) => kind === 'message' || kind === 'endpoint')) return undefined
+  context.repaired('double-framing', data)
+  return values
 }
 
 const isMessageJson = (value: Json | undefined): boolean =>
@@ -147,7 +170,7 @@ function offer(data: string, context: EventContext): void {
   context.candidate(url)
 }
 
-const looksLikeUrl = (text: string): boolean => /^(?:\/|https?:\/\/|\?)\S*$/.test(text)
+const looksLikeUrl = (text: string): boolean => /^(?:\/|https?:\/\/|\?|[\w.~-]+[/?])\S*$/.test(text)
 
 /** The URL of an object that has just one. */
 function endpointIn(value: JsonObject): string | undefined {
@@ -165,10 +188,15 @@ function readEndpoint(data: string, context: EventContext): Decoded {
     context.repaired(rule, data)
     url = to
   }
+  change('double-framing', /^data:\s*(\S+)\s*$/.exec(url)?.[1])
   change('padded-endpoint', url.trim())
+  let end = url.length
+  while (url.endsWith('\\n', end) || url.endsWith('\\r', end)) end -= 2
+  change('escaped-line-breaks', url.slice(0, end))
   const value = parse(url)?.value
   if (typeof value === 'string') change('quoted-endpoint', value)
   else change('quoted-endpoint', /^(["'])(.*)\1$/.exec(url)?.[2])
   if (isObject(value)) change('json-endpoint', endpointIn(value))
-  return { kind: 'endpoint', data: url }
+  // Nothing resolves to the stream's own URL, which is no place for POSTs.
+  return url === '' ? { kind: 'noise', name: 'endpoint' } : { kind: 'endpoint', data: url }
 }

@@ -42,6 +42,14 @@ export function repairEnvelope(
     if (error !== undefined && fix('framework-envelope')) parts.set('error', JSON.stringify(error))
   }
 
+  // Servers that write every message from one structure put empty answers into their requests.
+  const empty = ['result', 'error'].filter((key) => parts.get(key) === 'null')
+  const asks = typeof value['method'] === 'string' && parts.has('params') && empty.length > 0
+  const answers = ['result', 'error'].some((key) => parts.has(key) && parts.get(key) !== 'null')
+  if (asks && !answers && may('result-and-error')) {
+    fix('result-and-error')
+    drop(...empty)
+  }
   if (parts.has('result') || parts.has('error')) {
     if (!parts.has('id') && may('id-spelling')) {
       const spelt = [...parts.keys()].find((key) => key.toLowerCase() === 'id')
@@ -52,7 +60,8 @@ export function repairEnvelope(
     }
     if (parts.has('result') && parts.has('error') && may('result-and-error')) {
       fix('result-and-error')
-      drop(parts.get('error') === 'null' ? 'error' : 'result')
+      const none = ['null', '""', '{}', 'false'].includes(parts.get('error') ?? '')
+      drop(none && parts.get('result') !== 'null' ? 'error' : 'result')
     }
     if (parts.has('method') && may('echoed-method')) {
       fix('echoed-method')
@@ -130,11 +139,20 @@ function frameworkError(value: JsonObject): JsonObject | undefined {
   const text =
     textOf(detail) ??
     (isObject(first) ? textOf(first['message']) : undefined) ??
-    (code !== undefined ? textOf(message) : undefined)
+    (isFailure(code) ? textOf(message) : undefined)
   return text === undefined ? undefined : { code: codeOf(text), message: text }
 }
 
 const shown = (value: Json): string => JSON.stringify(value).slice(0, 200)
+
+/** `{"code":0,"message":"success"}` is no error, and must not end the exchange that waits. */
+const isFailure = (code: Json | undefined): boolean => {
+  if (typeof code !== 'number' && typeof code !== 'string') return false
+  const number = Number(code)
+  return Number.isNaN(number)
+    ? !/^(?:ok|success)$/i.test(String(code))
+    : number < 0 || number >= 400
+}
 
 const textOf = (value: Json | undefined): string | undefined => {
   if (typeof value === 'string') return value

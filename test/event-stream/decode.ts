@@ -213,3 +213,77 @@ t.test('retry and the last event id are kept', async (t) => {
   t.equal(decoder.retry, 1500)
   t.equal(decoder.lastEventId, '42')
 })
+
+/** What has been said while the stream is still open. */
+function heard(stream: string): string {
+  const values: Decoded[] = []
+  const decoder = createDecoder(
+    {
+      maxEventBytes: 1 << 24,
+      rules: {},
+      endpoints: true,
+      isEndpoint: (data) => data.startsWith('/m'),
+    },
+    { decoded: (value) => values.push(value), repaired: () => {} },
+  )
+  decoder.feed(Buffer.from(stream))
+  return written(values)
+}
+
+const answer = (id: number): string => `{"jsonrpc":"2.0","id":${id},"result":{}}`
+
+t.test('what is complete is passed on at once, for the backend may now wait', async (t) => {
+  const cases: [stream: string, said: string][] = [
+    ['event: endpoint\ndata: /m\n', encodeEndpoint('/m')],
+    ['   event: endpoint\n   data: /m\n   \n', encodeEndpoint('/m')],
+    [`event: message\ndata: ${answer(1)}\n`, encodeMessage(answer(1))],
+    [
+      `data: ${answer(1)}\ndata: ${answer(2)}\n`,
+      encodeMessage(answer(1)) + encodeMessage(answer(2)),
+    ],
+    [`data: ${answer(1)}\0\0\n\n`, encodeMessage(answer(1))],
+    [`data: ${answer(1)}\\n\\n\n\n`, encodeMessage(answer(1))],
+    [`event: ping\ndata: 1\nevent: message\ndata: ${answer(1)}\n`, encodeMessage(answer(1))],
+    ['data: event: endpoint\ndata: data: /m\ndata: \n\n', encodeEndpoint('/m')],
+    ['event: endpoint\ndata: /m\\n\\n\n\n', encodeEndpoint('/m')],
+  ]
+  for (const [stream, said] of cases) t.equal(heard(stream), said, JSON.stringify(stream))
+})
+
+t.test('a legal event may hold lines that mean nothing, and its fields in any order', async (t) => {
+  for (const stream of [
+    `event: message\ndata: ${answer(1)}\nfoo: bar\n\n`,
+    `data: ${answer(1)}\nevent: message\n\n`,
+    `data: {"jsonrpc":"2.0",\nfoo: bar\ndata: "id":1,"result":{}}\n\n`,
+  ]) {
+    for (const cut of [whole, everyByte]) {
+      const { values, repairs } = decode(cut(Buffer.from(stream)))
+      t.match(values, [{ kind: 'message', message: { idText: '1' } }], JSON.stringify(stream))
+      t.same(values.length, 1)
+      t.same([...repairs], [])
+    }
+  }
+})
+
+t.test('no data takes more time than its length allows', async (t) => {
+  const n = 1 << 20
+  const streams = {
+    'white space in text': `data: a${' '.repeat(n)}b\n\n`,
+    'written-out line breaks in text': `data: a${'\\n'.repeat(n / 2)}b\n\n`,
+    'escaped quotes in a cut string': `data: {"a":"${'\\"'.repeat(n / 2)}\n\n`,
+    'event lines after an open array': `data: [${'1,'.repeat(n / 4)}1\n${'event: message\n'.repeat(n / 32)}\n`,
+    'an error that goes on about methods': `data: {"jsonrpc":"2.0","id":1,"error":"${'method '.repeat(n / 7)}"}\n\n`,
+  }
+  // Square time would be minutes for each of them; linear time is milliseconds.
+  for (const [name, stream] of Object.entries(streams)) {
+    const start = performance.now()
+    heard(stream)
+    t.ok(performance.now() - start < 5000, name)
+  }
+})
+
+t.test('the limit counts bytes', async (t) => {
+  t.throws(() => decode(whole(Buffer.from(`data: ${'é'.repeat(600)}`)), {}, 1000), {
+    code: 'EVENT_TOO_LARGE',
+  })
+})
