@@ -20,6 +20,8 @@ export interface HttpGet {
   readonly headers: Headers
   /** Gives the request up, and the body with it. */
   readonly signal: AbortSignal
+  /** ms within which it is tried again; `wakeTime` by default. */
+  readonly patience?: number
 }
 
 export interface HttpPost extends HttpGet {
@@ -173,7 +175,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     repeatable: boolean,
     once: (url: URL) => Promise<Attempt>,
   ): Promise<HttpOutcome> => {
-    const until = clock.now() + wakeTime
+    const until = clock.now() + (call.patience ?? wakeTime)
     for (let delay = firstDelay; ; delay = Math.min(delay * 2, longestDelay)) {
       if (closed) return { ok: false, error: shuttingDown(), mayHaveRun: false }
       if (call.signal.aborted) return givenUp(call)
@@ -222,7 +224,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
         ended.abort()
         return client.destroy()
       }
-      const headTime = wakeTime + connectTime
+      const headTime = (call.patience ?? wakeTime) + connectTime
       let late = false
       const stopWaiting = clock.after(headTime, () => {
         late = true

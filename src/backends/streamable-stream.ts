@@ -37,6 +37,7 @@ export function openGetStream(
   at: StreamPosition,
   options: BackendOptions,
   on: GetStreamListener,
+  patience?: number,
 ): GetStream {
   const { clock, http } = options
   const { route, url } = target
@@ -61,6 +62,7 @@ export function openGetStream(
       url,
       headers: { ...headers(), ...resuming },
       signal: request.signal,
+      ...(patience !== undefined && { patience }),
     })
     if (!outcome.ok) return { kind: 'refused', status: 0 }
     const { answer } = outcome

@@ -29,6 +29,9 @@ export function createStreamableBackend(options: BackendOptions): BackendDialect
 /** Attempts to resume one answer that bring nothing new. */
 const mostResumptions = 5
 
+/** ms to reach the backend again for the rest of an answer: somebody waits for it. */
+const resumeTime = 5000
+
 class StreamableSession implements BackendSession {
   readonly #target: Target
   readonly #listener: BackendListener
@@ -155,10 +158,14 @@ class StreamableSession implements BackendSession {
     for (let tries = 0; tries < mostResumptions && !this.#closed; tries++) {
       if (at === undefined || at.lastEventId === '') return answered
       const before: string = at.lastEventId
-      const stream: GetStream = this.#open(at, (message) => {
-        answered ||= message.kind === 'response'
-        deliver(message)
-      })
+      const stream: GetStream = this.#open(
+        at,
+        (message) => {
+          answered ||= message.kind === 'response'
+          deliver(message)
+        },
+        resumeTime,
+      )
       const end = await stream.ended
       if (answered) return true
       if (end.kind === 'refused') return false
@@ -168,7 +175,7 @@ class StreamableSession implements BackendSession {
     return answered
   }
 
-  #open(at: StreamPosition, message: (message: Message) => void): GetStream {
+  #open(at: StreamPosition, message: (message: Message) => void, patience?: number): GetStream {
     const stream = openGetStream(
       this.#target,
       () => ({ ...this.#headers, ...this.#own() }),
@@ -179,6 +186,7 @@ class StreamableSession implements BackendSession {
         stray: (text) => this.#listener.stray?.(text),
         trouble: (text) => this.#listener.trouble?.(text),
       },
+      patience,
     )
     this.#streams.add(stream)
     if (this.#paused) stream.pause()
@@ -193,15 +201,19 @@ class StreamableSession implements BackendSession {
   }
 
   async #keepStanding(at: StreamPosition): Promise<void> {
+    let stood = false
     while (!this.#closed) {
       this.#standing = this.#open(at, (message) => this.#listener.message(message))
       const end = await this.#standing.ended
       if (this.#closed) return
       if (end.kind === 'refused') {
-        // 405 is a backend's right: it has no such stream. What it means otherwise is not worth asking again for.
-        if (end.status === 404 && this.#id !== undefined) this.#lost()
+        this.#standing = undefined
+        // 405 is a backend's right: it has no such stream, and some say so with 400 or 404. But one that gave it
+        // before has forgotten the session.
+        if (stood && (end.status === 404 || end.status === 400)) this.#lost()
         return
       }
+      stood = true
       at = end.at
     }
   }

@@ -151,9 +151,12 @@ const opens = (conversation: Conversation): boolean =>
 
 /** Where several could have the same, ids and progress tokens are ours, unique and integers (design, rule 2). */
 function onTheWire(conversation: Conversation, message: Request, number: number): Request {
-  if (!conversation.remaps) return message
+  // Many servers read numbers beyond 2^53 as another one, or refuse them.
+  const id = message.value['id']
+  const unsafe = typeof id === 'number' && !Number.isSafeInteger(id)
+  if (!conversation.remaps && !unsafe) return message
   const wire = withId(message, String(number))
-  if (progressToken(message) === undefined) return wire
+  if (!conversation.remaps || progressToken(message) === undefined) return wire
   return withValueAt(wire, ['params', '_meta', 'progressToken'], String(number))
 }
 
