@@ -8,7 +8,7 @@ import { implementation } from '../version.ts'
 import { readAnswer } from './answer.ts'
 import type { Headers, Target } from './backend.ts'
 import type { BackendOptions } from './options.ts'
-import { isSuccess, unauthorized } from './refusal.ts'
+import { isSuccess, refused, unauthorized } from './refusal.ts'
 import { openSseStream } from './sse-stream.ts'
 
 export interface Detected {
@@ -18,15 +18,16 @@ export interface Detected {
 }
 
 /**
- * Probes the backend once. Rejects with BACKEND_UNAUTHORIZED, BACKEND_UNREACHABLE, or BACKEND_REFUSED that says what
+ * Probes the backend once; half of `time`, in ms, is for the answer to the POST. Rejects with BACKEND_UNAUTHORIZED, BACKEND_UNREACHABLE, or BACKEND_REFUSED that says what
  * both attempts gave.
  */
 export async function detect(
   target: Target,
   headers: Headers,
   options: BackendOptions,
+  time = headTime,
 ): Promise<Detected> {
-  const posted = await tryPost(target, headers, options)
+  const posted = await tryPost(target, headers, options, Math.min(headTime, time / 2))
   if (posted.speaks)
     return { dialect: posted.session ? 'streamable' : 'rpc', evidence: posted.gave }
   const opened = await tryStream(target, headers, options)
@@ -62,6 +63,7 @@ async function tryPost(
   target: Target,
   headers: Headers,
   options: BackendOptions,
+  time: number,
 ): Promise<Finding> {
   const { route, url } = target
   const initialize = request('1', 'initialize', {
@@ -71,17 +73,24 @@ async function tryPost(
   })
   const giveUp = new AbortController()
   const { signal } = giveUp
-  const stopWaiting = options.clock.after(headTime, () => giveUp.abort())
+  const stopWaiting = options.clock.after(time, () => giveUp.abort())
   const call = { route, url, headers, body: initialize.text, signal, repeatable: true }
   const outcome = await options.http.post(call)
   stopWaiting()
-  if (signal.aborted) return { speaks: false, gave: `nothing in ${headTime} ms` }
+  if (signal.aborted) {
+    // A server of the `sse` dialect may leave a POST to its stream's URL unanswered.
+    return { speaks: false, gave: `nothing in ${time} ms` }
+  }
   if (!outcome.ok) throw outcome.error
   const { answer } = outcome
   const denied = unauthorized(route, answer)
   if (denied !== undefined) {
     answer.discard()
     throw denied.error
+  }
+  if ([502, 503, 504].includes(answer.status)) {
+    answer.discard()
+    throw refused(route, answer.status, 'it is down, or still starting')
   }
   let answered = false
   const id = answer.headers['mcp-session-id']
@@ -94,7 +103,8 @@ async function tryPost(
   }
   // A backend of the `sse` dialect may answer the POST with its event stream, which has no end.
   const stop = options.clock.after(options.endpointTime, () => answer.body.destroy())
-  const repaired = options.onRepair.bind(options, route)
+  // What a server of the other dialect says to this is no defect.
+  const repaired = (): void => {}
   const got = await readAnswer(answer, { ...options, route, repaired }, { message: received })
   stop()
   if (got.form === 'json') got.messages.forEach(received)

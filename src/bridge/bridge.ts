@@ -18,7 +18,7 @@ export function bridge(conversation: Conversation, input: Input): Output[] {
     case 'join':
       return join(conversation, input.member, input.single ?? false)
     case 'leave':
-      return leave(conversation, input.member)
+      return leave(conversation, input.member, input.error)
     case 'stream':
       return stream(conversation, input.member, input.open)
     case 'request':
@@ -61,11 +61,14 @@ function join(conversation: Conversation, id: string, single: boolean): Output[]
   return []
 }
 
-function leave(conversation: Conversation, id: string): Output[] {
+function leave(
+  conversation: Conversation,
+  id: string,
+  error = new ProxyError('SESSION_UNKNOWN', 'the session has ended'),
+): Output[] {
   const member = conversation.members.get(id)
   if (member === undefined) return []
   const outputs = refuseAll(conversation, member)
-  const error = new ProxyError('SESSION_UNKNOWN', 'the session has ended')
   for (const [number, exchange] of conversation.exchanges) {
     if (exchange.member !== id || exchange.purpose !== undefined) continue
     outputs.push({ type: 'fail', exchange: number, error })

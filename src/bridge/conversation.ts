@@ -97,7 +97,8 @@ export interface Answering {
 /** What can happen to a conversation. */
 export type Input =
   | { readonly type: 'join'; readonly member: string; readonly single?: boolean }
-  | { readonly type: 'leave'; readonly member: string }
+  /** `error`: what becomes of its requests under way. */
+  | { readonly type: 'leave'; readonly member: string; readonly error?: ProxyError }
   | { readonly type: 'stream'; readonly member: string; readonly open: boolean }
   | {
       readonly type: 'request'

@@ -16,7 +16,16 @@ export type Command =
 const levels = ['trace', 'debug', 'info', 'warn', 'error'] as const
 const formats = ['auto', 'json', 'pretty'] as const
 const commands = ['serve', 'check', 'demo']
-const serveOptions = ['config', 'backend', 'path', 'port', 'host', 'log-level', 'log-format']
+const serveOptions = [
+  'config',
+  'backend',
+  'path',
+  'port',
+  'host',
+  'public-url',
+  'log-level',
+  'log-format',
+]
 const known: Readonly<Record<string, readonly string[]>> = {
   serve: serveOptions,
   check: ['config'],
@@ -48,6 +57,7 @@ interface ServeArguments extends FileArguments {
   readonly path: string | undefined
   readonly port: number | undefined
   readonly host: string | undefined
+  readonly 'public-url': string | undefined
 }
 
 const sourceOf = (argv: ServeArguments): ConfigSource => {
@@ -58,10 +68,12 @@ const sourceOf = (argv: ServeArguments): ConfigSource => {
     throw new UsageError('serve needs a configuration file (--config FILE) or --backend URL')
   }
   if (backend !== undefined) {
-    if (file === undefined) return { backend, path, port, host }
+    if (file === undefined) return { backend, path, port, host, publicUrl: argv['public-url'] }
     throw new UsageError('serve takes a configuration file or --backend, not both')
   }
-  const stray = Object.entries({ path, port, host }).find(([, value]) => value !== undefined)
+  const stray = Object.entries({ path, port, host, 'public-url': argv['public-url'] }).find(
+    ([, value]) => value !== undefined,
+  )
   if (stray !== undefined) {
     throw new UsageError(`--${stray[0]} goes with --backend; in a file it has a key of its own`)
   }
@@ -127,6 +139,11 @@ export async function readArguments(argv: readonly string[]): Promise<Command> {
             type: 'string',
             requiresArg: true,
             describe: 'Address to listen on; 127.0.0.1 by default',
+          })
+          .option('public-url', {
+            type: 'string',
+            requiresArg: true,
+            describe: 'What clients see, such as the address of a tunnel',
           })
           .option('log-level', { choices: levels, describe: 'The least level that is logged' })
           .option('log-format', { choices: formats, describe: 'JSON lines or text for people' })

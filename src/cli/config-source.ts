@@ -23,6 +23,7 @@ const reasons: Readonly<Record<string, string>> = {
 const options: Readonly<Record<string, string>> = {
   'listen.port': '--port',
   'listen.host': '--host',
+  publicUrl: '--public-url',
   'routes[0].path': '--path',
   'routes[0].backend.url': '--backend',
 }

@@ -61,14 +61,17 @@ export interface BackendOptions {
   readonly path?: string | undefined
   readonly port?: number | undefined
   readonly host?: string | undefined
+  /** What clients see, such as the address of a tunnel. */
+  readonly publicUrl?: string | undefined
 }
 
 /** The configuration of one backend without a file and without the admin listener. Problems have no line. */
 export function configForBackend(options: BackendOptions): LoadResult {
-  const { backend, path = '/mcp', port, host } = options
+  const { backend, path = '/mcp', port, host, publicUrl } = options
   const value = {
     listen: { host, port },
     admin: false,
+    publicUrl,
     routes: [{ name: 'backend', path, backend: { url: backend } }],
   }
   const result = validate(value, [])

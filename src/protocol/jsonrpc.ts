@@ -92,7 +92,9 @@ export function readBody(
   try {
     parsed = JSON.parse(text) as Json
   } catch (error) {
-    return { ok: false, reason: `not JSON: ${(error as Error).message}` }
+    // The engine's message quotes the text, which may hold secrets.
+    const what = (error as Error).message.replace(/,? (?:\.{3})?"[\s\S]*$/, '')
+    return { ok: false, reason: `not JSON: ${what}` }
   }
   if (!Array.isArray(parsed)) {
     const message = readMessage(text, parsed)

@@ -85,7 +85,7 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
     clock,
     connectTime: backend.connectTime,
     wakeTime: backend.wakeTime,
-    onRetry: (_, reason) => log.info({ route: name, reason }, 'backend retried'),
+    onRetry: (_, reason) => log.debug({ route: name, reason }, 'backend retried'),
   })
   const options: BackendOptions = {
     http,
@@ -116,15 +116,26 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
   const detecting = new Map<string, Promise<Spoken>>()
 
   const find = async (target: Target, { headers, principal }: Caller): Promise<Spoken> => {
+    let stop = (): void => {}
     try {
-      const found = await detect(target, headers, options)
+      const { requestTime } = config.limits
+      const late = new Promise<never>((_, reject) => {
+        stop = clock.after(requestTime, () => reject(undetected(name, requestTime)))
+      })
+      const found = await Promise.race([detect(target, headers, options, requestTime), late])
       log.info(
         { route: name, dialect: found.dialect, evidence: found.evidence },
         'backend detected',
       )
       spoken = found.dialect
       return found.dialect
+    } catch (reason) {
+      const error = ProxyError.from(reason)
+      log.warn({ route: name, err: error }, 'backend not detected')
+      metrics.backendConnected(name, 'failed')
+      throw error
     } finally {
+      stop()
       detecting.delete(principal)
     }
   }
@@ -152,6 +163,12 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
     close: () => http.close(),
   }
 }
+
+const undetected = (route: string, ms: number): ProxyError =>
+  new ProxyError(
+    'BACKEND_TIMEOUT',
+    `the backend of route "${route}" said nothing to tell its dialect by in limits.requestTime, ${ms} ms`,
+  )
 
 function targetOf({ name, backend }: McpRoute, parameters: ParameterValues): Target {
   const url = new URL(expandPath(backend.url, parameters))

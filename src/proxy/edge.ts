@@ -46,7 +46,10 @@ export function createEdge(
     admit({ host, origin }): Record<string, string> {
       // Against DNS rebinding (2025-11-25, Transports, "Security Warning").
       if (onLoopback && (host === undefined || !hosts.has(hostnameOf(host)))) {
-        throw new ProxyError('HOST_FORBIDDEN', `host "${host ?? ''}" is not served here`)
+        throw new ProxyError(
+          'HOST_FORBIDDEN',
+          `host "${host ?? ''}" is not served here; list it in "hosts", or set "publicUrl"`,
+        )
       }
       if (origin === undefined) return {}
       if (!allows(origin)) {

@@ -13,6 +13,7 @@ import type { Conversation, Input, Output } from '../bridge/conversation.ts'
 import { ProxyError } from '../errors.ts'
 import type { Caller, Outlet, Reply } from '../frontends/exchange.ts'
 import { failureOf } from '../frontends/reply.ts'
+import { shortId } from '../telemetry/log.ts'
 import type { Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
 import type { LiveOptions, LiveServices, MemberPort } from './live-options.ts'
 import { Order } from './order.ts'
@@ -103,8 +104,8 @@ export class Live implements Owner {
   }
 
   /** The last member's leaving closes the conversation. */
-  leave(member: string): void {
-    this.run({ type: 'leave', member })
+  leave(member: string, error?: ProxyError): void {
+    this.run({ type: 'leave', member, ...(error && { error }) })
     this.ports.delete(member)
     this.order.forget(member)
     if (this.members === 0) this.close()
@@ -159,7 +160,7 @@ export class Live implements Owner {
     this.closed = true
     this.callOffReopen?.()
     for (const callOff of this.watches) callOff()
-    const error = new ProxyError('BACKEND_STREAM_ENDED', 'the session has been closed')
+    const error = new ProxyError('SHUTTING_DOWN', 'the proxy is shutting down')
     for (const number of this.conversation.exchanges.keys()) this.fail(number, error)
     for (const { number } of this.conversation.answering) this.fail(number, error)
     for (const session of this.sessions) {
@@ -429,7 +430,9 @@ export class Live implements Owner {
     const ms = clock.now() - pending.started
     this.ports.get(pending.member)?.exchangeEnded()
     metrics.exchangeEnded(this.target.route, pending.method, outcome, ms / 1000)
-    const line = { route: this.target.route, method: pending.method, ms: Math.round(ms), outcome }
+    const { route } = this.target
+    const session = shortId(pending.member)
+    const line = { route, session, method: pending.method, ms: Math.round(ms), outcome }
     if (error === undefined) log.info(line, 'exchange')
     else log.warn({ ...line, err: error }, 'exchange')
   }

@@ -39,6 +39,9 @@ export interface RunningRelay extends Relay {
   close(): Promise<void>
 }
 
+const stopping = (): ProxyError =>
+  new ProxyError('SHUTTING_DOWN', 'the proxy is shutting down', { retryAfter: 1 })
+
 /** ms until a client whose stream we end may come back. */
 const retryHint = 1000
 
@@ -74,7 +77,7 @@ export function createRelay(services: RelayServices): RunningRelay {
     const session = sessions.get(id)
     if (session === undefined) return
     sessions.delete(id)
-    session.close(retry)
+    session.close(retry, retry === undefined ? undefined : stopping())
     await store.delete(id)
   }
 

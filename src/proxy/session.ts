@@ -116,10 +116,10 @@ export class Session implements ClientSession, MemberPort {
   }
 
   /** Leaves the conversation and ends all streams; `retry` as in `Outlet.close`. */
-  close(retry?: number): void {
+  close(retry?: number, error?: ProxyError): void {
     if (this.closed) return
     this.closed = true
-    this.live?.current.leave(this.id)
+    this.live?.current.leave(this.id, error)
     for (const outlet of this.outlets) outlet.close(retry)
   }
 

@@ -3,6 +3,7 @@
 import { pino } from 'pino'
 import type { DestinationStream, Logger } from 'pino'
 import { prettyFactory } from 'pino-pretty'
+import { ProxyError } from '../errors.ts'
 
 export type Log = Logger
 
@@ -52,10 +53,20 @@ export function createLog({ level, format, stream }: LogOptions): Log {
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
+      serializers: { err: describe },
       redact: { paths: redacted, censor: '[redacted]' },
     },
     destination,
   )
+}
+
+/** A failure that has a name needs no stack: what and where stand in its message, and why in its cause. */
+function describe(error: unknown): object {
+  if (!(error instanceof ProxyError) || error.code === 'INTERNAL') {
+    return pino.stdSerializers.err(error as Error)
+  }
+  const { code, message, cause } = error
+  return { code, message, ...(cause instanceof Error && { cause: cause.message }) }
 }
 
 /** As much of a session id as a log may show: enough to tell sessions apart, too little to take one over. */

@@ -61,6 +61,8 @@ t.test('a file with one route gets every default', async (t) => {
       sessions: 10_000,
       sessionsPerPrincipal: 1000,
       streams: 10_000,
+      replayEvents: 256,
+      replayBytes: 1024 ** 2,
       buffer: 4 * 1024 ** 2,
       stallTime: 60_000,
     },

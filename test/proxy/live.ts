@@ -327,7 +327,7 @@ t.test('closing fails everything that waits', async (t) => {
   const replies = [ask(call(1)), ask(req(2, 'tools/list'))]
   live.close()
   live.close()
-  for (const { failed } of replies) t.match(failed, [{ code: 'BACKEND_STREAM_ENDED' }])
+  for (const { failed } of replies) t.match(failed, [{ code: 'SHUTTING_DOWN' }])
   t.equal(port.running, 0)
   t.equal(dialect.last.closed, true)
   t.equal(closed, 1)
@@ -343,7 +343,7 @@ t.test("closing fails an initialize that is answered in the backend's name", asy
   listener.message(message({ jsonrpc: '2.0', id: 'i', error }), sent[0]?.message)
   t.ok(it.dialect.last.methods.includes('tools/list'), 'it is being probed')
   it.live.close()
-  t.match(reply.failed, [{ code: 'BACKEND_STREAM_ENDED' }])
+  t.match(reply.failed, [{ code: 'SHUTTING_DOWN' }])
 })
 
 t.test('the last member to leave closes the conversation', async (t) => {
