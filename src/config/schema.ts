@@ -135,7 +135,7 @@ export const backendSchema = z.strictObject({
   connectTime: time('10s', 'How long connecting may take.'),
   wakeTime: timeOrZero(
     '60s',
-    'How long to try again while a sleeping backend wakes (refused connections, 502, 503, 504). 0: never.',
+    'How long to try again while a sleeping backend wakes (names that do not resolve yet, refused connections, 502, 503, 504). 0: never.',
   ),
   origins: z
     .array(origin(false))
