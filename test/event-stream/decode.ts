@@ -287,3 +287,31 @@ t.test('the limit counts bytes', async (t) => {
     code: 'EVENT_TOO_LARGE',
   })
 })
+
+t.test('no input takes more than its share of time', async (t) => {
+  // Streams of about `size` characters that patterns with backtracking, or looking again at every line, make slow.
+  const streams: Record<string, (size: number) => string> = {
+    'blanks in the middle of a line': (size) => `data: x${' '.repeat(size)}x\n\n`,
+    'line breaks written out': (size) => `data: ${'\\r'.repeat(size / 2)}x\n\n`,
+    'quotes in a string without an end': (size) => `data: {"${'\\"'.repeat(size / 2)}\n\n`,
+    'whole values on lines of one event': (size) => `${'data: {}\n'.repeat(size / 9)}\n`,
+    'open brackets, line by line': (size) => `data: {\n${'[\n'.repeat(size / 2)}\n`,
+    'blanks before a name': (size) => `${' '.repeat(size)}data: {}\n\n`,
+    'data that begin again and again': (size) => `${'data: {"a":[]}\n'.repeat(size / 15)}\n`,
+  }
+  const time = (text: string): number => {
+    const bytes = Buffer.from(text)
+    let best = Infinity
+    for (let round = 0; round < 2; round++) {
+      const start = performance.now()
+      decode([bytes])
+      best = Math.min(best, performance.now() - start)
+    }
+    return best
+  }
+  for (const [name, stream] of Object.entries(streams)) {
+    const [one, four] = [time(stream(64 * 1024)), time(stream(256 * 1024))]
+    // Quadratic time would be sixteen times as much.
+    t.ok(four < 9 * one + 50, `${name}: ${one.toFixed(1)} ms, then ${four.toFixed(1)} ms`)
+  }
+})

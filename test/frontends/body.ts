@@ -136,3 +136,27 @@ t.test('what is no message is refused in the terms of JSON-RPC', async (t) => {
     t.throws(() => parseBody(text), { code, rpc, message, status: 400 }, text)
   }
 })
+
+t.test('a member that stands twice is refused, in whatever spelling', async (t) => {
+  for (const text of [
+    '{"jsonrpc":"2.0","id":1,"method":"a","id":2}',
+    '{"jsonrpc":"2.0","id":1,"method":"a","ID":2}',
+    '{"jsonrpc":"2.0","id":1,"method":"a","Method":"b"}',
+    '{"id":1,"method":"a","\\u0069d":2}',
+    '[{"method":"a"},{"id":1,"Id":1,"method":"b"}]',
+  ]) {
+    t.throws(() => parseBody(text), { code: 'MESSAGE_INVALID', message: /twice/ }, text)
+  }
+  const within = '{"jsonrpc":"2.0","id":1,"method":"a","params":{"id":1,"ID":2,"id":3}}'
+  t.match(parseBody(within).messages, [{ text: within }], 'below, it is the server’s affair')
+})
+
+t.test('a batch is bounded', async (t) => {
+  const batch = (length: number): string =>
+    `[${Array.from({ length }, (_, id) => `{"id":${id},"method":"ping"}`).join()}]`
+  t.equal(parseBody(batch(1000)).messages.length, 1000)
+  t.throws(() => parseBody(batch(1001)), {
+    code: 'MESSAGE_INVALID',
+    message: /at most 1000 messages, this one 1001/,
+  })
+})

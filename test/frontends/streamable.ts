@@ -283,3 +283,55 @@ t.test('a POST without a body is refused', async (t) => {
   t.equal(status, 400)
   t.match(JSON.parse(body), { error: { code: -32700 } })
 })
+
+t.test('a client that comes back is given the stream that it names', async (t) => {
+  const { url, headers, session } = await opened(t)
+  session.revision = '2025-11-25'
+  const first = await openStream(url, { headers })
+  await first.find(({ lines }) => lines.includes('id: t1-0'))
+  const outlet = await waitFor(() => session.outlets[0])
+  for (const name of ['one', 'two']) outlet.send(notification(`notifications/${name}`))
+  await first.find(({ lines }) => lines.includes('id: t1-2'))
+  const again = await openStream(url, { headers: { ...headers, 'last-event-id': 't1-1' } })
+  t.teardown(() => again.destroy())
+  await waitFor(() => first.ended === 'end', { what: 'the old connection to end' })
+  outlet.send(notification('notifications/three'))
+  await again.find(({ data }) => data.includes('three'))
+  t.same(
+    again.events.map(({ lines }) => lines.find((line) => line.startsWith('id: '))),
+    ['id: t1-2', 'id: t1-3'],
+    'what it missed and what follows, with no priming event',
+  )
+  await waitFor(() => session.outlets.length === 1, { what: 'one outlet to be left' })
+  t.equal(session.outlets[0], outlet)
+})
+
+t.test('a stream that is not to be had again is refused', async (t) => {
+  const { url, headers, session } = await opened(t)
+  const standing = await openStream(url, { headers })
+  await waitFor(() => session.outlets.length === 1)
+  for (const id of ['t2-0', 't1-1', 'nonsense']) {
+    const { status, body } = await fetchRaw(url, { headers: { ...headers, 'last-event-id': id } })
+    t.equal(status, 400, id)
+    t.match(JSON.parse(body), { error: { message: /kept|no stream/ } })
+  }
+  t.equal(standing.ended, 'no', 'and what stands is left alone')
+  standing.destroy()
+})
+
+t.test('priming events go to clients that know them', async (t) => {
+  for (const [revision, primed] of [
+    [undefined, false],
+    ['2025-06-18', false],
+    ['2025-11-25', true],
+  ] as const) {
+    const { url, headers, session } = await opened(t)
+    session.revision = revision
+    const stream = await openStream(url, { headers })
+    const outlet = await waitFor(() => session.outlets[0])
+    outlet.send(notification('notifications/x'))
+    await stream.find(({ data }) => data.includes('notifications/x'))
+    t.equal(stream.events.length, primed ? 2 : 1, String(revision))
+    stream.destroy()
+  }
+})

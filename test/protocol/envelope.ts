@@ -166,3 +166,24 @@ t.test('what no rule makes a message is none, and counts for nothing', async (t)
     t.same(fired, [])
   }
 })
+
+t.test('the text of an error is looked at for a bounded time, however long it is', async (t) => {
+  const broken = (error: string): string => JSON.stringify({ jsonrpc: '2.0', id: 1, error })
+  const codeIn = (text = ''): unknown => {
+    const { error } = JSON.parse(text) as { error: { code: number; message: string } }
+    return error.code
+  }
+  const cases: [string, number][] = [
+    ['Method foo not found', -32601],
+    ['unknown method', -32601],
+    ['the method tools/call is not supported', -32601],
+    [`Method ${'x'.repeat(100)} not found`, -32603],
+    [`${'x'.repeat(500)} method foo not found`, -32603],
+    ['method '.repeat(40_000), -32603],
+  ]
+  const start = performance.now()
+  for (const [message, code] of cases) {
+    t.equal(codeIn(repair(broken(message)).text), code, message.slice(0, 60))
+  }
+  t.ok(performance.now() - start < 1000, 'at once')
+})

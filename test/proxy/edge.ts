@@ -1,5 +1,5 @@
 import t from 'tap'
-import { createEdge, forwardedHeaders, principalOf } from '../../src/proxy/edge.ts'
+import { createEdge, forwardedHeaders, identityOf, principalOf } from '../../src/proxy/edge.ts'
 
 const edge = (over: object = {}) =>
   createEdge({
@@ -128,3 +128,84 @@ t.test(
     for (const other of others) t.not(principalOf(other), base)
   },
 )
+
+t.test('a client cannot say who it is by the headers of other proxies', async (t) => {
+  const names = [
+    'x-user',
+    'x-userid',
+    'x-username',
+    'remote-user',
+    'x-remote-user',
+    'x-auth-request-user',
+    'x-auth-request-email',
+    'x-authenticated-user',
+    'x-webauth-user',
+    'x-forwarded-user',
+    'x-forwarded-email',
+    'x-end-user',
+    'cf-connecting-ip',
+    'true-client-ip',
+    'fastly-client-ip',
+    'fly-client-ip',
+    'client-ip',
+    'x-real-ip',
+    'x-original-forwarded-for',
+    'x-amzn-oidc-identity',
+    'x-ms-client-principal-name',
+    'x-goog-authenticated-user-email',
+    'x-email',
+    'x-groups',
+    'x-roles',
+    'x_user_id',
+  ]
+  const from = { address: '', publicUrl: undefined }
+  for (const name of names) t.same(passed({ [name]: 'root' }), {}, name)
+  for (const name of ['user-agent', 'authorization', 'x-api-key', 'x-tenant', 'traceparent']) {
+    t.same(passed({ [name]: 'mine' }), { [name]: 'mine' }, name)
+  }
+  function passed(given: Record<string, string>): Record<string, string> {
+    const { 'x-forwarded-proto': _, ...rest } = forwardedHeaders(given, {}, from)
+    return rest
+  }
+})
+
+t.test('what a route sets replaces the client’s, in every spelling of either', async (t) => {
+  const from = { address: '', publicUrl: undefined }
+  for (const own of ['x-api-key', 'x_api_key']) {
+    const got = forwardedHeaders(
+      { 'x-api-key': 'mine', x_api_key: 'mine' },
+      { [own]: 'operator' },
+      from,
+    )
+    t.same(got, { [own]: 'operator', 'x-forwarded-proto': 'http' }, own)
+  }
+})
+
+t.test('the same user with a refreshed token is the same owner of a session', async (t) => {
+  const bearer = (claims: unknown): { authorization: string } => ({
+    authorization: `Bearer e30.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.c2ln`,
+  })
+  const ann = { iss: 'https://login.test', sub: 'ann' }
+  const owner = identityOf({ ...bearer({ ...ann, exp: 1 }), 'x-api-key': 'k' })
+  t.equal(identityOf({ ...bearer({ ...ann, exp: 2 }), 'x-api-key': 'k' }), owner)
+  t.not(principalOf(bearer({ ...ann, exp: 1 })), principalOf(bearer({ ...ann, exp: 2 })))
+  const others: Record<string, Record<string, string>> = {
+    'another subject': { ...bearer({ ...ann, sub: 'bob' }), 'x-api-key': 'k' },
+    'another issuer': { ...bearer({ ...ann, iss: 'https://other.test' }), 'x-api-key': 'k' },
+    'another key': { ...bearer(ann), 'x-api-key': 'other' },
+    'no key': bearer(ann),
+    'no token': { 'x-api-key': 'k' },
+    'an opaque token': { authorization: 'Bearer abc', 'x-api-key': 'k' },
+  }
+  for (const [who, headers] of Object.entries(others)) t.not(identityOf(headers), owner, who)
+})
+
+t.test('an opaque token may change, having one may not', async (t) => {
+  const opaque = identityOf({ authorization: 'Bearer abc' })
+  for (const authorization of ['Bearer def', 'bearer a.b.c', 'Bearer a.bnVsbA.c', 'Bearer ']) {
+    t.equal(identityOf({ authorization }), opaque, authorization)
+  }
+  t.not(identityOf({}), opaque)
+  t.not(identityOf({ authorization: 'Basic YTpi' }), opaque)
+  t.not(identityOf({ authorization: 'Basic YTpi' }), identityOf({ authorization: 'Basic YTpj' }))
+})
