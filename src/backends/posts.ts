@@ -19,7 +19,12 @@ export interface PostHooks {
   /** The backend refused a message with this status and these words: says so if they mean something to the dialect. */
   refused?(message: Message, status: number, text: string): Undelivered | undefined
   /** The answer to a request ended without its response; resolves to whether it was brought in another way. */
-  continued?(message: Message, got: Answer, deliver: (message: Message) => void): Promise<boolean>
+  continued?(
+    message: Message,
+    got: Answer,
+    deliver: (message: Message) => void,
+    signal: AbortSignal,
+  ): Promise<boolean>
 }
 
 /** What names the request is its answer, whatever words it holds. */
@@ -149,7 +154,7 @@ export class Posts {
     }
     if (got.form === 'json') for (const each of got.messages) deliver(each)
     if (answered || signal.aborted) return undefined
-    if (await this.#hooks.continued?.(message, got, deliver)) return undefined
+    if (await this.#hooks.continued?.(message, got, deliver, signal)) return undefined
     return signal.aborted ? undefined : this.#unanswered(status, got)
   }
 

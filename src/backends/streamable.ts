@@ -69,7 +69,7 @@ class StreamableSession implements BackendSession {
       headers: (message) => (isInitialize(message) ? {} : this.#own()),
       begun: (message, answer) => this.#begun(message, answer),
       refused: (message, status, text) => this.#refused(message, status, text),
-      continued: (message, got, deliver) => this.#resume(message, got, deliver),
+      continued: (_, got, deliver, signal) => this.#resume(got, deliver, signal),
     })
   }
 
@@ -152,10 +152,14 @@ class StreamableSession implements BackendSession {
   }
 
   /** An answer stream ended before its response: it is read on from its last event, as long as that brings anything. */
-  async #resume(_: Message, got: Answer, deliver: (message: Message) => void): Promise<boolean> {
+  async #resume(
+    got: Answer,
+    deliver: (message: Message) => void,
+    signal: AbortSignal,
+  ): Promise<boolean> {
     let at: StreamPosition | undefined = 'at' in got ? got.at : undefined
     let answered = false
-    for (let tries = 0; tries < mostResumptions && !this.#closed; tries++) {
+    for (let tries = 0; tries < mostResumptions && !this.#closed && !signal.aborted; tries++) {
       if (at === undefined || at.lastEventId === '') return answered
       const before: string = at.lastEventId
       const stream: GetStream = this.#open(
@@ -166,7 +170,10 @@ class StreamableSession implements BackendSession {
         },
         resumeTime,
       )
+      const giveUp = (): void => stream.close()
+      signal.addEventListener('abort', giveUp)
       const end = await stream.ended
+      signal.removeEventListener('abort', giveUp)
       if (answered) return true
       if (end.kind === 'refused') return false
       at = end.at

@@ -139,7 +139,7 @@ t.test('callers in need are refused, not others closed, where every pool is at w
 
 t.test('what is held for a client without a stream is bounded in size', async (t) => {
   const backend = await startScriptedSse(t)
-  const { openSession } = await serve(t, backend.url)
+  const { openSession, metrics } = await serve(t, backend.url)
   const client = await openSession()
   const data = 'x'.repeat(300 * 1024)
   const [stream] = backend.streams.values()
@@ -147,8 +147,11 @@ t.test('what is held for a client without a stream is bounded in size', async (t
     const event = JSON.stringify(tell('notifications/message', { count, data }))
     stream?.write(`data: ${event}\n\n`)
   }
-  // Its answer comes behind them on the same stream.
-  await client.post(ask(2))
+  // A request under way would take them along.
+  const dropped = /dropped_messages_total\{[^}]*reason="no-stream"[^}]*\} 3/
+  await waitFor(async () => dropped.test(await metrics()), {
+    what: 'the oldest three to be dropped',
+  })
   const standing = await client.listen()
   await standing.find(({ data: text }) => text.includes('"count":6'))
   const counts = standing.events.map(({ data: text }) => /"count":(\d)/.exec(text)?.[1])
