@@ -76,6 +76,8 @@ interface RouteBackend {
   close(): Promise<void>
 }
 
+const retryLogInterval = 5000
+
 type Spoken = 'sse' | 'streamable' | 'rpc'
 
 function createRouteBackend(route: McpRoute, config: Config, services: Services): RouteBackend {
@@ -85,8 +87,16 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
     clock,
     connectTime: backend.connectTime,
     wakeTime: backend.wakeTime,
-    onRetry: (_, reason) => log.debug({ route: name, reason }, 'backend retried'),
+    onRetry: (_, reason) => retried(reason),
   })
+  /** ms of the last line at `info`: each of many requests tries many times. */
+  let toldRetry = -Infinity
+  const retried = (reason: string): void => {
+    const now = clock.now()
+    const level = now - toldRetry >= retryLogInterval ? 'info' : 'debug'
+    if (level === 'info') toldRetry = now
+    log[level]({ route: name, reason }, 'backend retried')
+  }
   const options: BackendOptions = {
     http,
     clock,
