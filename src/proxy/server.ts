@@ -48,6 +48,9 @@ export interface RunningProxy {
 /** Idle client connections stay open longer than load balancers keep theirs (60 s), so that none is cut in use. */
 const keepAliveTimeout = 65_000
 
+/** ms that the rest of a refused body is still read. */
+const lingerTime = 2000
+
 /** Starts a proxy. Rejects with CONFIG_INVALID when an address cannot be listened on. */
 export async function startProxy(config: Config, services: Services): Promise<RunningProxy> {
   const { clock, log, metrics } = services
@@ -194,11 +197,25 @@ class Handler {
       )
       if (response.headersSent) response.destroy()
       else {
-        // What is left of the body is not worth reading.
+        if (!request.complete && error.code !== 'BODY_TIMEOUT') await this.linger(request)
         if (!request.complete) response.shouldKeepAlive = false
         sendError(response, error, seen.idText)
       }
     }
+  }
+
+  /** Reads the rest of a refused body for a while: closing at once would reset the client before it reads the answer. */
+  private linger(request: IncomingMessage): Promise<void> {
+    return new Promise((resolve) => {
+      const done = (): void => {
+        stop()
+        resolve()
+      }
+      const stop = this.services.clock.after(lingerTime, done)
+      request.once('end', done)
+      request.once('close', done)
+      request.resume()
+    })
   }
 
   /** WebSockets belong to passthrough routes; MCP has none. */
