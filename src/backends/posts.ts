@@ -1,6 +1,7 @@
 // Messages that are POSTed to the backend's one URL, each answered in its POST's own answer: what the `rpc` and `streamable`
 // dialects have in common.
 import { ProxyError } from '../errors.ts'
+import { answers } from '../protocol/jsonrpc.ts'
 import type { Message } from '../protocol/jsonrpc.ts'
 import { readAnswer } from './answer.ts'
 import type { Answer } from './answer.ts'
@@ -26,10 +27,6 @@ export interface PostHooks {
     signal: AbortSignal,
   ): Promise<boolean>
 }
-
-/** What names the request is its answer, whatever words it holds. */
-const answers = (message: Message, sent: Message): boolean =>
-  message.kind === 'response' && sent.kind === 'request' && message.idText === sent.idText
 
 /** A message on its way. */
 interface Call {
@@ -148,6 +145,7 @@ export class Posts {
     })
     if (!isSuccess(status)) {
       const text = 'text' in got ? got.text : ''
+      // What names the request is its answer, whatever words it holds.
       const named = got.form === 'json' && got.messages.some((each) => answers(each, message))
       const meant = named ? undefined : this.#hooks.refused?.(message, status, text)
       if (meant !== undefined && !answered) return meant

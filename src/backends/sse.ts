@@ -1,6 +1,7 @@
 // The `sse` dialect towards a backend (2024-11-05, Transports, "HTTP with SSE"): one event stream brings every answer,
 // each message is a POST to the endpoint that the stream named. No reconnecting here: whoever opened the session decides.
 import type { ProxyError } from '../errors.ts'
+import { answers } from '../protocol/jsonrpc.ts'
 import type { Message } from '../protocol/jsonrpc.ts'
 import { readAnswer } from './answer.ts'
 import type { Answer } from './answer.ts'
@@ -317,9 +318,6 @@ class SseSession implements BackendSession {
     )
   }
 }
-
-const answers = (message: Message, sent: Message): boolean =>
-  message.kind === 'response' && sent.kind === 'request' && message.idText === sent.idText
 
 interface Refusal {
   /** The backend does not know the session. */

@@ -1,7 +1,7 @@
 // The `streamable` dialect towards a backend (2025-03-26 to 2025-11-25, Transports, "Streamable HTTP"): each message is a
 // POST; the backend's session id stays here; what belongs to no exchange comes on a standing GET stream; answers that
 // break off are resumed where the backend offers it.
-import { isObject } from '../protocol/jsonrpc.ts'
+import { isInitialize, isObject } from '../protocol/jsonrpc.ts'
 import type { Message } from '../protocol/jsonrpc.ts'
 import type { Answer, StreamPosition } from './answer.ts'
 import type {
@@ -230,9 +230,6 @@ class StreamableSession implements BackendSession {
     this.close()
   }
 }
-
-const isInitialize = (message: Message | undefined): boolean =>
-  message?.kind === 'request' && message.method === 'initialize'
 
 /** The backend says that it announces changes, for which there is only the standing stream. */
 function announcesChanges(capabilities: unknown): boolean {

@@ -1,6 +1,7 @@
 // The `streamable` dialect towards clients (2025-03-26 to 2025-11-25, Transports, "Streamable HTTP"): sessions, POSTs
 // answered in JSON or as an event stream, standing GET streams, DELETE.
 import { ProxyError } from '../errors.ts'
+import { isInitialize } from '../protocol/jsonrpc.ts'
 import type { Request } from '../protocol/jsonrpc.ts'
 import { isRevision } from '../protocol/dialects.ts'
 import { accepts } from './classify.ts'
@@ -95,9 +96,6 @@ async function findOrOpen(
     throw error
   }
 }
-
-const isInitialize = (message: Body['messages'][number]): boolean =>
-  message.kind === 'request' && message.method === 'initialize'
 
 /** Batches came with 2025-03-26 and went with 2025-06-18. */
 function checkBatch(body: Body, session: ClientSession): void {

@@ -84,6 +84,13 @@ const idTextOf = (text: string, id: string | number): string => {
   return span === undefined ? JSON.stringify(id) : text.slice(span.start, span.end)
 }
 
+export const isInitialize = (message: Message | undefined): boolean =>
+  message?.kind === 'request' && message.method === 'initialize'
+
+/** Whether `message` is the response to `sent`, by its id as it is written. */
+export const answers = (message: Message, sent: Message): boolean =>
+  message.kind === 'response' && sent.kind === 'request' && message.idText === sent.idText
+
 /** Reads the body of a POST or of an answer: one message, or a batch (2025-03-26, Basic, "Batching"). */
 export function readBody(
   text: string,

@@ -13,6 +13,7 @@ import type { Conversation, Input, Output } from '../bridge/conversation.ts'
 import { ProxyError } from '../errors.ts'
 import type { Caller, Outlet, Reply } from '../frontends/exchange.ts'
 import { failureOf } from '../frontends/reply.ts'
+import { isInitialize } from '../protocol/jsonrpc.ts'
 import { shortId } from '../telemetry/log.ts'
 import type { Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
 import type { LiveOptions, LiveServices, MemberPort } from './live-options.ts'
@@ -260,8 +261,7 @@ export class Live implements Owner {
     if (error.code === 'BACKEND_UNREACHABLE' || error.code === 'BACKEND_NO_ENDPOINT') {
       this.services.metrics.backendConnected(this.target.route, 'failed')
     }
-    const opening = message.kind === 'request' && message.method === 'initialize'
-    if (opening && contradictions.has(error.code)) this.options.onContradiction()
+    if (isInitialize(message) && contradictions.has(error.code)) this.options.onContradiction()
     if (exchange === undefined) {
       this.services.log.warn({ route: this.target.route, err: error }, 'message not taken')
     }

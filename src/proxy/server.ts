@@ -17,6 +17,7 @@ import { serveRpc } from '../frontends/rpc.ts'
 import { serveSse, sessionParameter } from '../frontends/sse.ts'
 import { serveStreamable } from '../frontends/streamable.ts'
 import type { Dialect } from '../protocol/dialects.ts'
+import { isInitialize } from '../protocol/jsonrpc.ts'
 import { createMemoryStore } from '../sessions/memory-store.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -369,9 +370,6 @@ const pathOf = (url: string): string => {
   const path = end === -1 ? url : url.slice(0, end)
   return path === '/' ? '' : path
 }
-
-const isInitialize = (message: Body['messages'][number]): boolean =>
-  message.kind === 'request' && message.method === 'initialize'
 
 const sessionIn = (url: string): string | undefined => {
   const query = url.indexOf('?')
