@@ -1,5 +1,5 @@
 // Finding out which dialect a backend speaks, for `dialect: auto`: first a POST of `initialize`, then a GET for an event
-// stream. Both only ask; neither leaves anything open.
+// stream. Both only ask; what they leave open is at most the stream, for the session that asked.
 import { ProxyError } from '../errors.ts'
 import { newestRevision } from '../protocol/dialects.ts'
 import { isObject, request } from '../protocol/jsonrpc.ts'
@@ -9,12 +9,16 @@ import { readAnswer } from './answer.ts'
 import type { Headers, Target } from './backend.ts'
 import type { BackendOptions } from './options.ts'
 import { isSuccess, refused, unauthorized } from './refusal.ts'
+import type { SpareStream } from './sse.ts'
 import { openSseStream } from './sse-stream.ts'
+import type { SseStream } from './sse-stream.ts'
 
 export interface Detected {
   readonly dialect: 'sse' | 'streamable' | 'rpc'
   /** What spoke for it, for the log. */
   readonly evidence: string
+  /** The stream that spoke for it, open and paused: it is the caller's to use or close. */
+  readonly spare?: SpareStream
 }
 
 /**
@@ -31,7 +35,10 @@ export async function detect(
   if (posted.speaks)
     return { dialect: posted.session ? 'streamable' : 'rpc', evidence: posted.gave }
   const opened = await tryStream(target, headers, options)
-  if (opened.speaks) return { dialect: 'sse', evidence: opened.gave }
+  if (opened.stream !== undefined) {
+    const spare = { target, headers, stream: opened.stream }
+    return { dialect: 'sse', evidence: opened.gave, spare }
+  }
   throw new ProxyError(
     'BACKEND_REFUSED',
     `the backend of route "${target.route}" speaks no dialect known here: POST initialize gave ${posted.gave}; GET gave ${opened.gave}`,
@@ -125,7 +132,7 @@ async function tryStream(
   target: Target,
   headers: Headers,
   options: BackendOptions,
-): Promise<Finding> {
+): Promise<{ readonly stream?: SseStream; readonly gave: string }> {
   let endpoint = ''
   const stream = openSseStream(target, headers, options, {
     endpoint: (url) => (endpoint = url.pathname),
@@ -135,10 +142,10 @@ async function tryStream(
     ended() {},
   })
   const failed = await stream.opened
-  stream.close()
   if (failed === undefined) {
-    return { speaks: true, gave: `an event stream with the endpoint ${endpoint}` }
+    stream.pause()
+    return { stream, gave: `an event stream with the endpoint ${endpoint}` }
   }
   if (failed.error.code === 'BACKEND_UNAUTHORIZED') throw failed.error
-  return { speaks: false, gave: failed.error.message }
+  return { gave: failed.error.message }
 }

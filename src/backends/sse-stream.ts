@@ -24,6 +24,10 @@ export interface StreamListener {
 export interface SseStream {
   /** Resolves once an endpoint is known or the stream is closed by us, else to why there is none. Never rejects. */
   readonly opened: Promise<Undelivered | undefined>
+  /** Neither ended nor closed. */
+  readonly alive: boolean
+  /** Hands an opened stream over: `to` hears of the endpoint at once and of all that comes from now on. */
+  pass(to: StreamListener): void
   pause(): void
   resume(): void
   close(): void
@@ -36,11 +40,13 @@ export function openSseStream(
   target: Target,
   headers: Headers,
   options: BackendOptions,
-  on: StreamListener,
+  listener: StreamListener,
 ): SseStream {
   const { http, clock, endpointTime, origins } = options
   const { route } = target
   const request = new AbortController()
+  let on = listener
+  let announcement: { readonly endpoint: URL; readonly stream: URL } | undefined
   let settle: (failed: Undelivered | undefined) => void = () => {}
   const opened = new Promise<Undelivered | undefined>((resolve) => (settle = resolve))
   const timers: (() => void)[] = []
@@ -63,6 +69,7 @@ export function openSseStream(
   }
   const open = (endpoint: URL, stream: URL): void => {
     if (state === 'over') return
+    announcement = { endpoint, stream }
     on.endpoint(endpoint, stream)
     if (state !== 'opening') return
     state = 'open'
@@ -175,6 +182,13 @@ export function openSseStream(
 
   return {
     opened,
+    get alive() {
+      return state !== 'over'
+    },
+    pass(to) {
+      on = to
+      if (announcement !== undefined) on.endpoint(announcement.endpoint, announcement.stream)
+    },
     pause() {
       paused = true
       if (state === 'open') body?.pause()

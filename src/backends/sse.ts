@@ -27,19 +27,69 @@ import {
   unauthorized,
 } from './refusal.ts'
 import { openSseStream } from './sse-stream.ts'
-import type { SseStream } from './sse-stream.ts'
+import type { SseStream, StreamListener } from './sse-stream.ts'
 
 /** ms that the body of a refusal, or of the answer to a notification, may take. */
 const bodyTime = 5000
 /** ms that the body of a POST may go on after the answer has come on the stream. */
 const lingerTime = 1000
 
-export function createSseBackend(options: BackendOptions): BackendDialect {
-  // Routes whose backend leaves its mount prefix out of the endpoint: a fact of the backend, so later sessions share it.
-  const prefixed = new Set<string>()
+/** ms that a stream opened by detection is kept for the session that detection was for. */
+const spareTime = 5000
+
+/** A stream that was opened to find out whether the backend has one, read no further than its endpoint. */
+export interface SpareStream {
+  readonly target: Target
+  readonly headers: Headers
+  readonly stream: SseStream
+}
+
+export interface SseBackend extends BackendDialect {
+  /**
+   * Keeps a stream for the next session of the same URL and headers, for 5 s. Closing it instead would do harm: a
+   * backend with one queue for all streams of a user drops that queue, and with it the session's stream, when any of
+   * them closes.
+   */
+  keep(spare: SpareStream): void
+  /** Closes what is kept. */
+  close(): void
+}
+
+/** What the sessions of one backend have in common. */
+interface Common {
+  /** Routes whose backend leaves its mount prefix out of the endpoint. */
+  readonly prefixed: Set<string>
+  takeSpare(target: Target, headers: Headers): SseStream | undefined
+}
+
+export function createSseBackend(options: BackendOptions): SseBackend {
+  const spares = new Map<string, { readonly stream: SseStream; callOff(): void }>()
+  const keyOf = ({ route, url }: Target, headers: Headers): string =>
+    JSON.stringify([route, url.href, headers])
+  const take = (key: string): SseStream | undefined => {
+    const spare = spares.get(key)
+    spares.delete(key)
+    spare?.callOff()
+    return spare?.stream
+  }
+  const common: Common = {
+    prefixed: new Set(),
+    takeSpare(target, headers) {
+      const stream = take(keyOf(target, headers))
+      return stream?.alive === true ? stream : undefined
+    },
+  }
   return {
-    open: (target, headers, listener) =>
-      new SseSession(target, headers, listener, options, prefixed),
+    open: (target, headers, listener) => new SseSession(target, headers, listener, options, common),
+    keep({ target, headers, stream }) {
+      const key = keyOf(target, headers)
+      take(key)?.close()
+      const callOff = options.clock.after(spareTime, () => take(key)?.close())
+      spares.set(key, { stream, callOff })
+    },
+    close() {
+      for (const key of spares.keys()) take(key)?.close()
+    },
   }
 }
 
@@ -48,7 +98,7 @@ class SseSession implements BackendSession {
   readonly #headers: Headers
   readonly #listener: BackendListener
   readonly #options: BackendOptions
-  readonly #prefixed: Set<string>
+  readonly #common: Common
   /** Every POST whose body is not over, to be given up with the message or the session. */
   readonly #posts = new Map<Message, AbortController>()
   /** Bodies that are still read though the answer may come on the stream, by the request's id. */
@@ -72,13 +122,13 @@ class SseSession implements BackendSession {
     headers: Headers,
     listener: BackendListener,
     options: BackendOptions,
-    prefixed: Set<string>,
+    common: Common,
   ) {
     this.#target = target
     this.#headers = headers
     this.#listener = listener
     this.#options = options
-    this.#prefixed = prefixed
+    this.#common = common
   }
 
   async send(message: Message, options: SendOptions): Promise<Undelivered | undefined> {
@@ -141,14 +191,18 @@ class SseSession implements BackendSession {
 
   async #open(): Promise<Undelivered | undefined> {
     if (this.#stream === undefined) {
-      this.#stream = openSseStream(this.#target, this.#headers, this.#options, {
+      const listener: StreamListener = {
         endpoint: (url, stream) => this.#announced(url, stream),
         message: (message) => this.#received(message),
         stray: (text) => this.#listener.stray?.(text),
         trouble: (text) => this.#listener.trouble?.(text),
         ended: (error) => this.#ended(error),
-      })
+      }
+      const spare = this.#common.takeSpare(this.#target, this.#headers)
+      this.#stream = spare ?? openSseStream(this.#target, this.#headers, this.#options, listener)
+      spare?.pass(listener)
       if (this.#paused) this.#stream.pause()
+      else spare?.resume()
     }
     const stream = this.#stream
     const failed = await stream.opened
@@ -159,7 +213,7 @@ class SseSession implements BackendSession {
 
   #announced(endpoint: URL, stream: URL): void {
     const below = underPrefix(endpoint, stream)
-    const first = this.#prefixed.has(this.#target.route) ? below : undefined
+    const first = this.#common.prefixed.has(this.#target.route) ? below : undefined
     this.#endpoint = first ?? endpoint
     this.#alternative = first === undefined ? below : endpoint
     this.#accepted = false
@@ -235,7 +289,7 @@ class SseSession implements BackendSession {
   #remember(): void {
     this.#turned = false
     const { route } = this.#target
-    if (!this.#prefixed.delete(route)) this.#prefixed.add(route)
+    if (!this.#common.prefixed.delete(route)) this.#common.prefixed.add(route)
   }
 
   /** The answer of a POST that was taken: mostly `Accepted`, sometimes the response itself, sometimes without an end. */

@@ -106,8 +106,9 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
     origins: backend.origins,
     onRepair: (_, rule, line) => repaired(rule, line),
   }
+  const sse = createSseBackend(options)
   const speakers: Record<Spoken, BackendDialect> = {
-    sse: createSseBackend(options),
+    sse,
     streamable: createStreamableBackend(options),
     rpc: createRpcBackend(options),
   }
@@ -127,20 +128,23 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
 
   const find = async (target: Target, { headers, principal }: Caller): Promise<Spoken> => {
     let stop = (): void => {}
+    const { requestTime } = config.limits
+    const detection = detect(target, headers, options, requestTime)
     try {
-      const { requestTime } = config.limits
       const late = new Promise<never>((_, reject) => {
         stop = clock.after(requestTime, () => reject(undetected(name, requestTime)))
       })
-      const found = await Promise.race([detect(target, headers, options, requestTime), late])
+      const found = await Promise.race([detection, late])
       log.info(
         { route: name, dialect: found.dialect, evidence: found.evidence },
         'backend detected',
       )
       spoken = found.dialect
+      if (found.spare !== undefined) sse.keep(found.spare)
       return found.dialect
     } catch (reason) {
       const error = ProxyError.from(reason)
+      void detection.then(({ spare }) => spare?.stream.close()).catch(() => {})
       log.warn({ route: name, err: error }, 'backend not detected')
       metrics.backendConnected(name, 'failed')
       throw error
@@ -170,7 +174,10 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
       log.warn({ route: name, dialect: spoken }, 'backend does not speak as detected')
       spoken = undefined
     },
-    close: () => http.close(),
+    close() {
+      sse.close()
+      return http.close()
+    },
   }
 }
 

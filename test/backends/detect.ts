@@ -68,6 +68,8 @@ t.test('a backend that refuses the POST and announces an endpoint speaks sse', a
     )
     const detected = await found
     t.match(detected, { dialect: 'sse', evidence: /endpoint \/messages$/ }, `${status} ${body}`)
+    t.equal(detected.spare?.stream.alive, true, 'its stream is left for the session')
+    detected.spare?.stream.close()
     await until(() => backend.seen.every((one) => one.closed), 'nothing to stay open')
   }
 })
@@ -76,7 +78,9 @@ t.test('a POST that is answered by an endless event stream is left', async (t) =
   const { backend, options, found } = await probe(t, announce, announce)
   await until(() => options.clock.due.includes(5000), 'the answer to be read')
   options.clock.advance(5000)
-  t.match(await found, { dialect: 'sse' })
+  const detected = await found
+  t.match(detected, { dialect: 'sse' })
+  detected.spare?.stream.close()
   await until(() => backend.seen.every((one) => one.closed), 'nothing to stay open')
 })
 
@@ -84,7 +88,9 @@ t.test('a POST that is never answered is left', async (t) => {
   const { backend, options, found } = await probe(t, () => {}, announce)
   await until(() => backend.seen.length === 1, 'the POST')
   options.clock.advance(60_000)
-  t.match(await found, { dialect: 'sse' })
+  const detected = await found
+  t.match(detected, { dialect: 'sse' })
+  detected.spare?.stream.close()
   await until(() => backend.seen.every((one) => one.closed), 'nothing to stay open')
 })
 

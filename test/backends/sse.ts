@@ -1,8 +1,11 @@
 import type { ServerResponse } from 'node:http'
 import t from 'tap'
+import type { SpareStream } from '../../src/backends/sse.ts'
+import { openSseStream } from '../../src/backends/sse-stream.ts'
 import { result } from '../../src/protocol/jsonrpc.ts'
 import { answer, begin, call, note, reply, sending, until } from '../fixtures/scripted.ts'
 import { openSse as open } from '../fixtures/sse-setting.ts'
+import type { Setting } from '../fixtures/sse-setting.ts'
 
 t.test(
   'the stream opens at the first send, and the message goes to the endpoint it names',
@@ -22,6 +25,47 @@ t.test(
     t.same(heard.endpoints, [`${backend.url}/messages?sid=1`])
   },
 )
+
+/** What detection leaves: an open stream that is read no further than its endpoint. */
+const spareStream = async ({ target, headers, options }: Setting): Promise<SpareStream> => {
+  const nothing = (): void => {}
+  const on = { endpoint: nothing, message: nothing, stray: nothing, trouble: nothing }
+  const stream = openSseStream(target, headers, options, { ...on, ended: nothing })
+  await stream.opened
+  stream.pause()
+  return { target, headers, stream }
+}
+
+t.test('the stream that detection has opened becomes the stream of the session', async (t) => {
+  const setting = await open(t)
+  const { backend, dialect, session, heard, say } = setting
+  dialect.keep(await spareStream(setting))
+  say(`data: ${reply(1)}\n\n`)
+  t.equal(await session.send(call(1), sending), undefined)
+  await until(() => heard.messages.length === 1, 'what was said while the stream was kept')
+  t.same(heard.endpoints, [`${backend.url}/messages?sid=1`])
+  t.equal(setting.streams.length, 1, 'one stream was opened')
+  setting.streams[0]?.end()
+  await until(() => heard.ends.length === 1, 'the end to be heard')
+})
+
+t.test('a kept stream serves nobody else, and not for long', async (t) => {
+  const setting = await open(t)
+  const { backend, dialect, options, session } = setting
+  const { stream, target, headers } = await spareStream(setting)
+  dialect.keep({ stream, target, headers: { ...headers, 'x-user-id': 'bob' } })
+  await session.send(call(1), sending)
+  t.equal(setting.streams.length, 2, 'a stranger opens a stream of its own')
+  options.clock.advance(5000)
+  await until(() => backend.seen[0]?.closed, 'the kept stream to be closed')
+
+  const ended = await spareStream(setting)
+  dialect.keep(ended)
+  setting.streams[2]?.destroy()
+  await until(() => !ended.stream.alive, 'the kept stream to end')
+  t.equal(await setting.another().send(call(2), sending), undefined)
+  t.equal(setting.streams.length, 4, 'one that has ended is not used')
+})
 
 t.test('refused credentials pass on the challenge, on the stream and on a POST', async (t) => {
   const refuse = (response: ServerResponse): void =>
