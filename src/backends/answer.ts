@@ -5,6 +5,8 @@ import type { Decoder } from '../event-stream/decode.ts'
 import type { RuleName, RuleSwitches } from '../event-stream/rules.ts'
 import { ProxyError } from '../errors.ts'
 import type { Message } from '../protocol/jsonrpc.ts'
+import { heldBytes } from '../protocol/passing.ts'
+import type { Sink } from '../protocol/passing.ts'
 import { readJson } from './answer-json.ts'
 import type { HttpAnswer } from './http-answer.ts'
 import { createSniffer } from './sniff.ts'
@@ -18,6 +20,8 @@ export type Answer =
   /** `title` is that of an HTML page; `text` is cut to what a log line holds. */
   | { readonly form: 'html'; readonly title: string; readonly text: string }
   | { readonly form: 'text'; readonly text: string }
+  /** JSON that has gone into a sink. */
+  | { readonly form: 'passed' }
   | { readonly form: 'empty' }
   /** The body broke off or is larger than the limit; `at` if it was an event stream. */
   | { readonly form: 'broken'; readonly error: ProxyError; readonly at?: StreamPosition }
@@ -43,6 +47,11 @@ export interface AnswerListener {
   message(message: Message): void
   stray?(text: string): void
   trouble?(text: string): void
+  /**
+   * A message is larger than what is held, and this is how its text begins. Answers where all of it is to go, or
+   * undefined to have it read whole. `length` as in `BackendListener.pass`.
+   */
+  large?(head: readonly Uint8Array[], length: number | undefined): Sink | undefined
 }
 
 /** Of an error page only this much is read; the title stands at its start. */
@@ -83,6 +92,8 @@ export function readAnswer(
     let chunks: Uint8Array[] = []
     let size = 0
     let over = false
+    let sink: Sink | undefined
+    let offered = false
 
     const broken = (error: ProxyError): void => {
       over = true
@@ -90,9 +101,28 @@ export function readAnswer(
       resolve({ form: 'broken', error, ...(at && { at }) })
       body.destroy()
     }
+    const large = (head: readonly Uint8Array[], length?: number): Sink | undefined => {
+      const to = on.large?.(head, length)
+      return to && paced(to, body)
+    }
+    /** Offers a large text to whoever may take it as it is. */
+    const offer = (): void => {
+      offered = true
+      const length =
+        headers['content-encoding'] === undefined ? headers['content-length'] : undefined
+      sink = large(chunks, length === undefined ? undefined : Number(length))
+      if (sink === undefined) return
+      for (const each of chunks) sink.write(each)
+      chunks = []
+    }
     const keep = (chunk: Uint8Array): void => {
+      if (sink !== undefined) return void sink.write(chunk)
       chunks.push(chunk)
       size += chunk.length
+      if (form === 'json' && size > heldBytes && !offered) {
+        offer()
+        if (sink !== undefined) return
+      }
       if (form === 'json' && size > maxEventBytes) {
         const text = `the backend of route "${route}" sent an answer larger than ${maxEventBytes} bytes`
         broken(new ProxyError('EVENT_TOO_LARGE', text))
@@ -103,16 +133,16 @@ export function readAnswer(
       }
     }
     const decode = (task: (to: Decoder) => void): void => {
-      decoder ??= streamDecoder(options, on)
-      try {
-        task(decoder)
-      } catch (reason) {
-        broken(ProxyError.from(reason))
-      }
+      decoder ??= streamDecoder(options, on, large)
+      task(decoder)
     }
     const finished = (whole: Form): Answer => {
       if (whole === 'stream') return { form: 'stream', at: positionOf(decoder) }
       if (whole === 'empty') return { form: 'empty' }
+      if (sink !== undefined) {
+        sink.end()
+        return { form: 'passed' }
+      }
       const text = textOf(chunks, contentType)
       if (whole === 'html') return { form: 'html', title: titleOf(text), text: shown(text) }
       if (whole === 'text') return { form: 'text', text: shown(text) }
@@ -122,7 +152,7 @@ export function readAnswer(
         : { form: 'text', text: shown(text) }
     }
 
-    body.on('data', (chunk: Uint8Array) => {
+    const take = (chunk: Uint8Array): void => {
       if (form === undefined) {
         form = sniffer.take(chunk)
         if (form === undefined) return
@@ -131,15 +161,18 @@ export function readAnswer(
         else held.forEach(keep)
       } else if (form === 'stream') decode((to) => to.feed(chunk))
       else keep(chunk)
-    })
-    body.once('end', () => {
+    }
+    const guarded = (task: () => void): void => {
       try {
-        ended()
+        task()
       } catch (reason) {
         broken(ProxyError.from(reason))
       }
-    })
+    }
+    body.on('data', (chunk: Uint8Array) => guarded(() => take(chunk)))
+    body.once('end', () => guarded(ended))
     const ended = (): void => {
+      if (over) return
       if (form === undefined) {
         form = sniffer.end()
         const { held } = sniffer
@@ -166,7 +199,22 @@ const positionOf = (decoder: Decoder | undefined): StreamPosition => ({
   retry: decoder?.retry,
 })
 
-function streamDecoder(options: AnswerOptions, on: AnswerListener): Decoder {
+/** Stops reading `body` while the sink is slow. */
+const paced = (to: Sink, body: HttpAnswer['body']): Sink => ({
+  ...to,
+  write(chunk) {
+    if (to.write(chunk)) return true
+    body.pause()
+    to.onceDrained(() => body.resume())
+    return false
+  },
+})
+
+function streamDecoder(
+  options: AnswerOptions,
+  on: AnswerListener,
+  large: (head: readonly Uint8Array[]) => Sink | undefined,
+): Decoder {
   const { maxEventBytes, rules } = options
   return createDecoder(
     { maxEventBytes, rules, endpoints: false },
@@ -177,6 +225,7 @@ function streamDecoder(options: AnswerOptions, on: AnswerListener): Decoder {
         else if (value.kind === 'error') on.trouble?.(value.text)
       },
       repaired: (rule, line) => options.repaired(rule, line),
+      ...(on.large && { large: (head: Uint8Array) => large([head]) }),
     },
   )
 }

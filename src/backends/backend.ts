@@ -1,6 +1,7 @@
 // The contract of a backend dialect: how the relay speaks to a server, whatever that server speaks.
 import type { ProxyError } from '../errors.ts'
 import type { Message } from '../protocol/jsonrpc.ts'
+import type { Sink } from '../protocol/passing.ts'
 
 /** A configured backend with a request's path parameters filled in. */
 export interface Target {
@@ -33,6 +34,12 @@ export interface BackendListener {
    * it travelled, where there is one.
    */
   message(message: Message, inAnswerTo?: Message): void
+  /**
+   * The response to `inAnswerTo`, a result under its very id, is too large to be held, and has `length` bytes where that
+   * is known. Answers where its text is to go, or undefined to have it as a message. A response that breaks off on the
+   * way is told by the `send` of its request.
+   */
+  pass?(inAnswerTo: Message, length: number | undefined): Sink | undefined
   /** Where an `sse` backend wants its POSTs: called each time it says so, with the absolute URL. */
   endpoint?(url: string): void
   /** JSON that is no JSON-RPC message, such as `{"status":"acknowledged"}`: perhaps the answer to a notification. */

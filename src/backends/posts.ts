@@ -2,11 +2,13 @@
 // dialects have in common.
 import { ProxyError } from '../errors.ts'
 import { answers } from '../protocol/jsonrpc.ts'
-import type { Message } from '../protocol/jsonrpc.ts'
+import type { Message, Request } from '../protocol/jsonrpc.ts'
+import type { Sink } from '../protocol/passing.ts'
 import { readAnswer } from './answer.ts'
-import type { Answer } from './answer.ts'
+import type { Answer, AnswerListener } from './answer.ts'
 import type { BackendListener, Headers, SendOptions, Target, Undelivered } from './backend.ts'
 import type { HttpAnswer } from './http-client.ts'
+import { passLarge } from './large.ts'
 import { limited } from './limited.ts'
 import type { BackendOptions } from './options.ts'
 import { isSuccess, mayHaveRun, refused, unauthorized } from './refusal.ts'
@@ -46,6 +48,8 @@ export class Posts {
   readonly #calls = new Map<Message, Call>()
   #paused = false
   #closed = false
+  /** Its answers have carried the ids of their requests as those were written, and the version. */
+  #faithful = false
 
   constructor(
     target: Target,
@@ -124,24 +128,50 @@ export class Posts {
   }
 
   async #awaited(
-    message: Message,
+    message: Request,
     answer: HttpAnswer,
     call: Call,
   ): Promise<Undelivered | undefined> {
     const { signal } = call.request
     const { status } = answer
     let answered = false
+    let passing = false
     const deliver = (received: Message): void => {
-      if (signal.aborted) return
+      if (signal.aborted || passing) return
       this.#listener.message(received, message)
-      if (received.kind === 'response') answered = true
+      if (received.kind !== 'response') return
+      this.#faithful = answers(received, message) && received.value['jsonrpc'] === '2.0'
+      answered = true
     }
-    const got = await this.#read(answer, call, (received) => {
-      deliver(received)
-      if (!answered) return
+    const linger = (): void => {
       // Nothing that belongs to the request comes after its response, though some streams stay open.
       const stop = this.#options.clock.after(lingerTime, () => answer.body.destroy())
       answer.body.once('close', stop)
+    }
+    const pass = (head: readonly Uint8Array[], length?: number): Sink | undefined => {
+      if (signal.aborted || answered) return undefined
+      const sink = passLarge(message, head, {
+        route: this.#target.route,
+        faithful: this.#faithful,
+        open: () => this.#listener.pass?.(message, length),
+      })
+      if (sink === undefined) return undefined
+      passing = true
+      return {
+        ...sink,
+        end() {
+          sink.end()
+          answered = true
+          linger()
+        },
+      }
+    }
+    const got = await this.#read(answer, call, {
+      message: (received) => {
+        deliver(received)
+        if (answered) linger()
+      },
+      ...(isSuccess(status) && { large: pass }),
     })
     if (!isSuccess(status)) {
       const text = 'text' in got ? got.text : ''
@@ -152,6 +182,7 @@ export class Posts {
     }
     if (got.form === 'json') for (const each of got.messages) deliver(each)
     if (answered || signal.aborted) return undefined
+    if (passing) return { error: brokenOff(this.#target.route, got), mayHaveRun: true }
     if (await this.#hooks.continued?.(message, got, deliver, signal)) return undefined
     return signal.aborted ? undefined : this.#unanswered(status, got)
   }
@@ -170,7 +201,7 @@ export class Posts {
     const { refused: meaning } = this.#hooks
     if (meaning === undefined) answer.discard()
     else {
-      const got = await this.#read(answer, call, () => {})
+      const got = await this.#read(answer, call, { message() {} })
       const meant = meaning(message, status, 'text' in got ? got.text : '')
       if (meant !== undefined) return meant
     }
@@ -190,6 +221,7 @@ export class Posts {
       stream: 'with an event stream that brought no response',
       json: 'with JSON that is no JSON-RPC response',
       text: 'with text that is no JSON',
+      passed: 'with JSON that was not its response',
     }[got.form]
     const text = `the backend of route "${route}" answered a request ${what} (status ${status})`
     return { error: new ProxyError('BACKEND_ANSWER_INVALID', text), mayHaveRun: true }
@@ -198,7 +230,7 @@ export class Posts {
   async #read(
     answer: HttpAnswer,
     call: Call,
-    message: (message: Message) => void,
+    on: Pick<AnswerListener, 'message' | 'large'>,
   ): Promise<Answer> {
     const { route } = this.#target
     const repaired = this.#options.onRepair.bind(this.#options, route)
@@ -206,7 +238,7 @@ export class Posts {
       answer,
       { ...this.#options, route, repaired },
       {
-        message,
+        ...on,
         stray: (text) => this.#listener.stray?.(text),
         trouble: (text) => this.#listener.trouble?.(text),
       },
@@ -216,3 +248,12 @@ export class Posts {
     return reading
   }
 }
+
+/** Why a response that passed in bytes did not come to its end. */
+const brokenOff = (route: string, got: Answer): ProxyError =>
+  got.form === 'broken'
+    ? got.error
+    : new ProxyError(
+        'BACKEND_STREAM_ENDED',
+        `the backend of route "${route}" broke a large answer off`,
+      )

@@ -7,7 +7,7 @@ import { abandoned, cancel, end, expired } from './cancellation.ts'
 import { heldSize, rememberedLimit } from './conversation.ts'
 import type { Conversation, Input, Member, OpenExchange, Output } from './conversation.ts'
 import { gone, undelivered } from './losses.ts'
-import { respond, stray } from './responses.ts'
+import { passing, respond, stray } from './responses.ts'
 import { initializeOurselves, reopened, reopenIfWanted } from './restoring.ts'
 import { announce } from './routing.ts'
 import { isRepeatable, post, send } from './sending.ts'
@@ -37,6 +37,11 @@ export function bridge(conversation: Conversation, input: Input): Output[] {
       return fromBackend(conversation, input.message, input.exchange)
     case 'stray':
       return stray(conversation, input.text)
+    case 'passing':
+      return passing(conversation, input.exchange)
+    case 'passed':
+      conversation.exchanges.delete(input.exchange)
+      return []
     case 'delivered':
       return delivered(conversation, input.exchange)
     case 'undelivered':

@@ -37,6 +37,8 @@ export interface OpenExchange {
   accepted: boolean
   /** How often it has been sent again after a loss. */
   repeats: number
+  /** Its response is on its way to the client in bytes. */
+  passing?: boolean
 }
 
 /** A server's request that a client has been asked to answer, keyed by the id the client sees. */
@@ -121,6 +123,9 @@ export type Input =
   | { readonly type: 'backend'; readonly message: Message; readonly exchange?: number }
   /** The backend sent an object that is no JSON-RPC. */
   | { readonly type: 'stray'; readonly text: string }
+  /** The response to an exchange goes to its client in bytes, as it comes; it has gone there whole. */
+  | { readonly type: 'passing'; readonly exchange: number }
+  | { readonly type: 'passed'; readonly exchange: number }
   /** The backend has taken the request of an exchange. */
   | { readonly type: 'delivered'; readonly exchange: number }
   | {

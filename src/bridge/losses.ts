@@ -24,6 +24,7 @@ export function undelivered(
   }
   // It waits to be sent again, or has been: what becomes of the earlier try no longer counts.
   if (!exchange.sent || (stale && exchange.repeats > 0)) return []
+  if (exchange.passing === true) return failed(conversation, number, exchange, error, mayHaveRun)
   if (lost && exchange.purpose === undefined && exchange.repeats < mostRepeats) {
     exchange.repeats++
     if (stale && conversation.phase === 'open') return [send(exchange, number, true)]
@@ -44,6 +45,7 @@ const broken = new Set<string>(['BACKEND_STREAM_ENDED', 'BACKEND_UNREACHABLE'])
 
 const mayRepeat = (conversation: Conversation, exchange: OpenExchange): boolean =>
   exchange.purpose === undefined &&
+  exchange.passing !== true &&
   exchange.repeats < mostRepeats &&
   isRepeatable(conversation, exchange.request)
 
@@ -88,7 +90,7 @@ function lose(conversation: Conversation, error: ProxyError, untaken: boolean): 
     // Where each answer has a POST of its own, that POST tells what became of it.
     const pending = !exchange.accepted && (untaken || !conversation.traits.oneStream)
     if (!exchange.sent || pending) continue
-    const again = isRepeatable(conversation, exchange.request) && exchange.repeats < mostRepeats
+    const again = mayRepeat(conversation, exchange)
     if (exchange.purpose !== undefined) ours.push([number, exchange])
     else if (again) {
       exchange.sent = false

@@ -65,6 +65,23 @@ function homeless(conversation: Conversation, response: Response): Output[] {
   return finish(conversation, only[0], only[1], response)
 }
 
+/** Methods whose results tell us something, or are changed on the way. */
+const readHere = new Set(['initialize', 'tools/list'])
+
+/** Whether the response to an exchange may pass in bytes: nothing in it is looked at here, or changed on the way. */
+export function mayPass(conversation: Conversation, number: number): boolean {
+  const exchange = conversation.exchanges.get(number)
+  if (exchange === undefined || exchange.purpose !== undefined) return false
+  return exchange.wire.idText === exchange.request.idText && !readHere.has(exchange.request.method)
+}
+
+/** The client has the beginning of its answer: the request is not to be sent again, nor answered otherwise. */
+export function passing(conversation: Conversation, number: number): Output[] {
+  const exchange = conversation.exchanges.get(number)
+  if (exchange !== undefined) exchange.passing = true
+  return []
+}
+
 /** An object on the stream that is no JSON-RPC: an answer to a notification, or noise. */
 export function stray(conversation: Conversation, text: string): Output[] {
   if (conversation.unanswered.length > 0) return answeredNotification(conversation, 0, text)

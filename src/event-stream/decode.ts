@@ -2,6 +2,8 @@
 // drop the malformed ones in silence; events are read in repair.ts. Nothing is unbounded.
 import { createParser } from 'eventsource-parser'
 import { ProxyError } from '../errors.ts'
+import { heldBytes } from '../protocol/passing.ts'
+import type { Sink } from '../protocol/passing.ts'
 import { createJsonScan } from './json-scan.ts'
 import type { JsonScan } from './json-scan.ts'
 import { createLines } from './lines.ts'
@@ -26,6 +28,11 @@ export interface DecodeListener {
   decoded(value: Decoded): void
   /** `line` is what was mended, for the log. */
   repaired(rule: RuleName, line: string): void
+  /**
+   * An event's data, all on one line, is larger than what is held, and this is how it begins. Answers where all of it is
+   * to go, or undefined to have it decoded whole.
+   */
+  large?(head: Uint8Array): Sink | undefined
 }
 
 export interface Decoder {
@@ -72,6 +79,10 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
   /** The id of the event under way; it counts once the event has ended, also when it carries no data. */
   let id: string | undefined
   let candidate: string | undefined
+  /** Where the rest of the line under way goes. */
+  let sink: Sink | undefined
+  /** The line under way has been offered. */
+  let offered = false
 
   const may = (rule: RuleName): boolean => isOn(rules, rule)
   const context: EventContext = {
@@ -228,7 +239,34 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
     may('missing-blank-line') &&
     (isComplete() || (data.length > 0 && isHeartbeatName(name)))
 
+  /** Offers a large line to whoever may take its data as it is. Only a plain one: nothing before it to be mended. */
+  const offer = (): void => {
+    offered = true
+    const plain = data.length === 0 && held === undefined && mixed === undefined && !early
+    if (!plain || (name !== '' && name !== 'message')) return
+    const bytes = lines.giveUp()
+    const start = dataStart(bytes)
+    sink = start === undefined ? undefined : on.large?.(bytes.subarray(start))
+    if (sink === undefined) lines.feed(bytes)
+    else sink.write(bytes.subarray(start))
+  }
+
+  /** Passes on what belongs to the large line; answers what follows it. */
+  const pour = (to: Sink, chunk: Uint8Array): Uint8Array => {
+    const end = lineEnd(chunk)
+    if (end === -1) {
+      to.write(chunk)
+      return new Uint8Array()
+    }
+    if (end > 0) to.write(chunk.subarray(0, end))
+    sink = undefined
+    to.end()
+    // The line's end goes with the rest: an empty line is no event.
+    return chunk.subarray(end + 1)
+  }
+
   const line = (content: string, bytes: number): void => {
+    offered = false
     // Comments cost nothing, or a stream that is kept alive by them would meet the limit some day.
     if (content.startsWith(':')) return checkSize(bytes)
     size += bytes + 1
@@ -303,11 +341,16 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
 
   return {
     feed(chunk) {
-      lines.feed(chunk)
+      const rest = sink === undefined ? chunk : pour(sink, chunk)
+      lines.feed(rest)
+      if (on.large !== undefined && lines.waiting > heldBytes && !offered) offer()
       // Where the backend pauses after a complete event, its blank line may never come, and a client waits.
       if (lines.waiting === 0 && may('unterminated-event') && mayEnd()) dispatchEarly()
     },
     end() {
+      if (sink !== undefined) {
+        throw new ProxyError('BACKEND_STREAM_ENDED', 'the backend broke a large event off')
+      }
       lines.end()
       giveUp()
       if (!early && may('unterminated-event') && name !== 'endpoint' && isComplete())
@@ -326,6 +369,20 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
       return candidate
     },
   }
+}
+
+function lineEnd(chunk: Uint8Array): number {
+  const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)
+  const lf = bytes.indexOf(0x0a)
+  const cr = bytes.indexOf(0x0d)
+  return lf === -1 || (cr !== -1 && cr < lf) ? cr : lf
+}
+
+/** Where the value of a `data:` line begins; undefined for another line. */
+function dataStart(line: Uint8Array): number | undefined {
+  const head = Buffer.from(line.subarray(0, 6)).toString('latin1')
+  if (!head.startsWith('data:')) return undefined
+  return head.endsWith(' ') ? 6 : 5
 }
 
 /** The value of a field line: one space after the colon is not part of it. */

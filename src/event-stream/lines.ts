@@ -7,6 +7,8 @@ export interface Lines {
   end(): void
   /** Bytes of the line whose end has not come yet. */
   readonly waiting: number
+  /** Gives those bytes away: what is fed next begins a line. */
+  giveUp(): Uint8Array
 }
 
 /** `line` gets each line without its end, and its bytes. `waits` hears that `waiting` has grown. */
@@ -14,12 +16,13 @@ export function createLines(
   line: (content: string, bytes: number) => void,
   waits: () => void,
 ): Lines {
-  const text = new TextDecoder('utf-8', { ignoreBOM: true })
+  let text = newDecoder()
   let first = true
   let rest: string[] = []
   let waiting = 0
   /** The last chunk may have ended inside a character. */
   let carries = false
+  let last: Uint8Array = new Uint8Array()
   /** The last character was CR: a following LF belongs to it. */
   let afterCr = false
 
@@ -58,6 +61,7 @@ export function createLines(
 
   return {
     feed(chunk) {
+      last = chunk
       let piece = text.decode(chunk, { stream: true })
       const ascii = !carries && piece.length === chunk.length
       if (chunk.length > 0) carries = (chunk[chunk.length - 1] ?? 0) > 0x7f
@@ -79,7 +83,30 @@ export function createLines(
     get waiting() {
       return waiting
     },
+    giveUp() {
+      const bytes = Buffer.concat([Buffer.from(rest.join('')), unfinished(last)])
+      text = newDecoder()
+      rest = []
+      waiting = 0
+      carries = false
+      return bytes
+    },
   }
+}
+
+const newDecoder = (): InstanceType<typeof TextDecoder> =>
+  new TextDecoder('utf-8', { ignoreBOM: true })
+
+/** The bytes at the end that begin a character and do not finish it. */
+function unfinished(chunk: Uint8Array): Uint8Array {
+  for (let back = 1; back <= Math.min(3, chunk.length); back++) {
+    const byte = chunk[chunk.length - back] ?? 0
+    if (byte < 0x80) break
+    if (byte < 0xc0) continue
+    const needs = byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4
+    return back < needs ? chunk.subarray(chunk.length - back) : new Uint8Array()
+  }
+  return new Uint8Array()
 }
 
 const utf8Length = (text: string): number => {

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { ProxyError } from '../errors.ts'
 import type { Dialect } from '../protocol/dialects.ts'
 import type { Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
+import type { Sink } from '../protocol/passing.ts'
 import type { ResumableStream } from './resumable.ts'
 
 /** Who sent an HTTP request and where it is bound: what the edge has established before a frontend sees it. */
@@ -45,6 +46,11 @@ export interface Reply {
   readonly resumable: boolean
   /** A message that belongs to the exchange and is not its response. False: the client is slow, see `Outlet`. */
   send(message: Message): boolean
+  /**
+   * The response is large: where its text is to go, of `length` bytes if that is known, or undefined where it must be
+   * held. The sink's end ends the reply.
+   */
+  pass(length: number | undefined): Sink | undefined
   /** The response: ends the reply. */
   finish(response: Response): void
   /** Ends the reply with an error; the frontend gives it the form that its dialect expects. */

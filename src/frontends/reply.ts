@@ -5,6 +5,8 @@ import type { ProxyError } from '../errors.ts'
 import { keepAlive, oneLine } from '../event-stream/event.ts'
 import { failure } from '../protocol/jsonrpc.ts'
 import type { Message, Request, Response } from '../protocol/jsonrpc.ts'
+import type { Sink } from '../protocol/passing.ts'
+import { openBodySink } from './body-sink.ts'
 import { openEventStream } from './event-stream.ts'
 import type { EventStream, StreamLimits } from './event-stream.ts'
 import type { Reply } from './exchange.ts'
@@ -22,6 +24,8 @@ export interface Tools {
 export const failureOf = (idText: string | undefined, error: ProxyError): Response =>
   failure(idText, error.rpc, error.message)
 
+const jsonHeaders = { 'content-type': 'application/json', 'cache-control': 'no-store' } as const
+
 /** Sends JSON text as a whole answer. */
 export function sendJson(
   response: ServerResponse,
@@ -31,12 +35,7 @@ export function sendJson(
 ): void {
   if (response.headersSent || response.destroyed) return
   const body = Buffer.from(text)
-  response.writeHead(status, {
-    ...headers,
-    'content-type': 'application/json',
-    'content-length': body.length,
-    'cache-control': 'no-store',
-  })
+  response.writeHead(status, { ...headers, ...jsonHeaders, 'content-length': body.length })
   response.end(body)
 }
 
@@ -97,6 +96,8 @@ export function answerPost(
   let stream: EventStream | ResumableStream | undefined
   let left = options.requests.length
   let status = 200
+  /** The response goes out in bytes. */
+  let passing = false
   const since = tools.keeper.now
 
   const open = (): EventStream | ResumableStream => {
@@ -132,6 +133,16 @@ export function answerPost(
     open().close()
   }
 
+  const pass = (length: number | undefined): Sink | undefined => {
+    const only = options.requests.length === 1 && !options.batch
+    if (!only || !options.json || stream !== undefined || response.destroyed) return undefined
+    tools.keeper.remove(waiting)
+    passing = true
+    return openBodySink(response, { ...headers, ...jsonHeaders }, length, tools, (reason) =>
+      tools.onCut(options.route, reason),
+    )
+  }
+
   const finish = (message: Response): void => {
     left--
     if (stream !== undefined) stream.send(message)
@@ -140,6 +151,11 @@ export function answerPost(
   }
 
   const fail = (request: Request, error: ProxyError): void => {
+    if (passing) {
+      // Half an answer must not look like a whole one.
+      response.destroy()
+      return
+    }
     if (error.code === 'CANCELLED' && options.events) {
       // A cancelled request gets no response (2025-11-25, Cancellation, "Behavior Requirements").
       left--
@@ -161,7 +177,8 @@ export function answerPost(
     get resumable() {
       return stream instanceof ResumableStream
     },
-    send: (message: Message) => (canStream() ? open().send(message) : true),
+    send: (message: Message) => (canStream() && !passing ? open().send(message) : true),
+    pass,
     finish,
     fail: (error) => fail(request, error),
     onceDrained(task) {

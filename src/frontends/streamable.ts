@@ -135,6 +135,8 @@ function endingOnFailure(reply: Reply, session: ClientSession, whole: PostAnswer
     },
     send: (message) => reply.send(message),
     onceDrained: (task) => reply.onceDrained(task),
+    // Whether `initialize` has failed is to be known first.
+    pass: () => undefined,
     finish(response) {
       if (response.failed) giveUp()
       reply.finish(response)

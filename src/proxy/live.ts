@@ -10,12 +10,13 @@ import type {
 import { bridge } from '../bridge/bridge.ts'
 import { createConversation, merge, takeNumber } from '../bridge/conversation.ts'
 import type { Conversation, Input, Output } from '../bridge/conversation.ts'
+import { mayPass } from '../bridge/responses.ts'
 import { ProxyError } from '../errors.ts'
 import type { Caller, Outlet, Reply } from '../frontends/exchange.ts'
-import { failureOf } from '../frontends/reply.ts'
 import { isInitialize } from '../protocol/jsonrpc.ts'
-import { shortId } from '../telemetry/log.ts'
 import type { Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
+import type { Sink } from '../protocol/passing.ts'
+import { Delivery } from './delivery.ts'
 import type { LiveOptions, LiveServices, MemberPort } from './live-options.ts'
 import { Order } from './order.ts'
 import type { Owner, Pending } from './pending.ts'
@@ -57,6 +58,7 @@ export class Live implements Owner {
   /** Sessions whose stream stands, for the metrics. */
   private readonly streams = new Set<BackendSession>()
   private readonly order: Order
+  private readonly delivery: Delivery
   /** Time limits of what we send of our own accord. */
   private readonly watches = new Set<() => void>()
   private callOffReopen: (() => void) | undefined
@@ -69,6 +71,9 @@ export class Live implements Owner {
     this.target = options.target
     this.used = services.clock.now()
     this.order = new Order(services.clock)
+    this.delivery = new Delivery(services, options.target.route, this.ports, (way) =>
+      this.slowDown(way),
+    )
     this.conversation = createConversation(options.traits, services.ids, options.pooled)
   }
 
@@ -141,7 +146,8 @@ export class Live implements Owner {
 
   abandon(pending: Pending, cancels: boolean): void {
     if (this.successor !== undefined) return this.successor.abandon(pending, cancels)
-    if (cancels && this.services.pending.remove(pending.number)) this.ended(pending, 'cancelled')
+    if (cancels && this.services.pending.remove(pending.number))
+      this.delivery.ended(pending, 'cancelled')
     const mute = pending.reply?.resumable === false
     this.run({ type: 'abandoned', exchange: pending.number, cancels, mute })
   }
@@ -162,8 +168,8 @@ export class Live implements Owner {
     this.callOffReopen?.()
     for (const callOff of this.watches) callOff()
     const error = new ProxyError('SHUTTING_DOWN', 'the proxy is shutting down')
-    for (const number of this.conversation.exchanges.keys()) this.fail(number, error)
-    for (const { number } of this.conversation.answering) this.fail(number, error)
+    for (const number of this.conversation.exchanges.keys()) this.delivery.fail(number, error)
+    for (const { number } of this.conversation.answering) this.delivery.fail(number, error)
     for (const session of this.sessions) {
       this.disconnected(session)
       session.close()
@@ -210,11 +216,11 @@ export class Live implements Owner {
         }
         return
       case 'deliver':
-        return this.deliver(output)
+        return this.delivery.deliver(output)
       case 'finish':
-        return this.finish(output.exchange, output.response)
+        return this.delivery.finish(output.exchange, output.response)
       case 'fail':
-        return this.fail(output.exchange, output.error)
+        return this.delivery.fail(output.exchange, output.error)
       case 'negotiated':
         return this.ports.get(output.member)?.negotiated(output.revision)
       case 'reopen':
@@ -302,6 +308,7 @@ export class Live implements Owner {
     if (open !== undefined) return open
     const listener: BackendListener = {
       message: (message, inAnswerTo) => this.current.hear(message, inAnswerTo),
+      pass: (inAnswerTo, length) => this.current.pass(inAnswerTo, length),
       endpoint: (url) => {
         this.connected(session)
         this.options.onEndpoint(this.current, url)
@@ -352,6 +359,16 @@ export class Live implements Owner {
     )
   }
 
+  /** Leads a large response past us, where the bridge has nothing to do with it and its client can take it so. */
+  private pass(inAnswerTo: Message, length: number | undefined): Sink | undefined {
+    const exchange = this.services.carriers.get(inAnswerTo)
+    if (exchange === undefined || !mayPass(this.conversation, exchange)) return undefined
+    const passed = (): void => this.current.run({ type: 'passed', exchange })
+    const sink = this.delivery.pass(exchange, length, passed)
+    if (sink !== undefined) this.run({ type: 'passing', exchange })
+    return sink
+  }
+
   /** One of our streams has ended; the conversation goes on as long as another one hears the same queue. */
   private gone(session: BackendSession, error: ProxyError): void {
     const ours = this.sessions.includes(session)
@@ -378,17 +395,6 @@ export class Live implements Owner {
     })
   }
 
-  private deliver({ member, exchange, message }: Output & { type: 'deliver' }): void {
-    const pending = exchange === undefined ? undefined : this.services.pending.get(exchange)
-    if (pending !== undefined) this.services.pending.extend(pending)
-    const way = pending?.reply ?? this.ports.get(member)?.outlets.at(-1)
-    if (way === undefined) {
-      this.services.metrics.messageDropped(this.target.route, 'no-stream')
-      return
-    }
-    if (!way.send(message)) this.slowDown(way)
-  }
-
   /** A slow client stops its backend, unless others listen to the same stream: then its buffer's limit stops it. */
   private slowDown(way: Reply | Outlet): void {
     if (this.members > 1) return
@@ -397,43 +403,5 @@ export class Live implements Owner {
     way.onceDrained(() => {
       for (const session of sessions) session.resume()
     })
-  }
-
-  private finish(number: number, response: Response): void {
-    const pending = this.services.pending.remove(number)
-    if (pending === undefined) return
-    this.ended(pending, response.failed ? 'error' : 'result')
-    if (pending.reply !== undefined) {
-      pending.reply.finish(response)
-      return
-    }
-    const outlet = this.ports.get(pending.member)?.outlets.at(-1)
-    if (outlet !== undefined && !outlet.send(response)) this.slowDown(outlet)
-  }
-
-  private fail(number: number, error: ProxyError): void {
-    const pending = this.services.pending.remove(number)
-    if (pending === undefined) return
-    this.ended(pending, error.code === 'CANCELLED' ? 'cancelled' : 'failed', error)
-    if (pending.reply !== undefined) pending.reply.fail(error)
-    else if (error.code !== 'CANCELLED') {
-      this.ports.get(pending.member)?.outlets.at(-1)?.send(failureOf(pending.idText, error))
-    }
-  }
-
-  private ended(
-    pending: Pending,
-    outcome: 'result' | 'error' | 'cancelled' | 'failed',
-    error?: ProxyError,
-  ): void {
-    const { log, metrics, clock } = this.services
-    const ms = clock.now() - pending.started
-    this.ports.get(pending.member)?.exchangeEnded()
-    metrics.exchangeEnded(this.target.route, pending.method, outcome, ms / 1000)
-    const { route } = this.target
-    const session = shortId(pending.member)
-    const line = { route, session, method: pending.method, ms: Math.round(ms), outcome }
-    if (error === undefined) log.info(line, 'exchange')
-    else log.warn({ ...line, err: error }, 'exchange')
   }
 }
