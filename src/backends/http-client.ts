@@ -1,9 +1,11 @@
 // HTTP towards one backend: pooled POSTs, one connection for each event stream, redirects that stay with the backend,
 // patience with a backend that is waking up. What an answer means is the dialects' affair.
+import type { Readable } from 'node:stream'
 import { buildConnector, Client, Pool } from 'undici'
 import type { Dispatcher } from 'undici'
 import type { Clock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
+import type { Passing } from '../protocol/passing.ts'
 import type { Headers } from './backend.ts'
 import { httpAnswer } from './http-answer.ts'
 import type { HttpAnswer } from './http-answer.ts'
@@ -25,7 +27,8 @@ export interface HttpGet {
 }
 
 export interface HttpPost extends HttpGet {
-  readonly body: string
+  /** Text, or what can be sent once: after that it is not tried again, nor redirected. */
+  readonly body: string | Passing
   /** May be sent again after 502, 503 or 504, or when the connection broke before the answer. */
   readonly repeatable: boolean
 }
@@ -197,6 +200,26 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     }
   }
 
+  /** POSTs what can be sent once. */
+  const pass = async (
+    call: HttpPost,
+    headers: Headers,
+    { stream, length }: Passing,
+  ): Promise<HttpOutcome> => {
+    const url = redirected.get(call.url.href) ?? call.url
+    const got = await attempt(call, url, () =>
+      poolFor(url.origin).request({
+        path: pathOf(url),
+        method: 'POST',
+        headers: length === undefined ? headers : { ...headers, 'content-length': String(length) },
+        body: stream as Readable,
+        signal: call.signal,
+      }),
+    )
+    if ('answer' in got) return { ok: true, answer: got.answer }
+    return { ok: false, error: got.error, mayHaveRun: got.sent }
+  }
+
   return {
     post(call) {
       const headers = {
@@ -205,7 +228,9 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
         accept: 'application/json, text/event-stream',
         'accept-encoding': 'identity',
       }
-      const { body, signal } = call
+      const { signal } = call
+      if (typeof call.body !== 'string') return pass(call, headers, call.body)
+      const { body } = call
       // A body given as a string goes out with its Content-Length: some servers refuse chunked requests.
       return deliver(call, call.repeatable, (url) =>
         attempt(call, url, () =>

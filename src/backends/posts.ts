@@ -7,7 +7,7 @@ import type { Sink } from '../protocol/passing.ts'
 import { readAnswer } from './answer.ts'
 import type { Answer, AnswerListener } from './answer.ts'
 import type { BackendListener, Headers, SendOptions, Target, Undelivered } from './backend.ts'
-import type { HttpAnswer } from './http-client.ts'
+import type { HttpAnswer, HttpOutcome } from './http-client.ts'
 import { passLarge } from './large.ts'
 import { limited } from './limited.ts'
 import type { BackendOptions } from './options.ts'
@@ -108,14 +108,14 @@ export class Posts {
       url,
       headers: { ...options.headers, ...this.#hooks.headers?.(message) },
       repeatable: options.repeatable,
-      body: message.text,
+      body: message.kind === 'request' ? (message.bytes ?? message.text) : message.text,
       signal,
     })
     if (signal.aborted) {
       if (outcome.ok) outcome.answer.body.destroy()
       return undefined
     }
-    if (!outcome.ok) return { error: outcome.error, mayHaveRun: outcome.mayHaveRun }
+    if (!outcome.ok) return this.#unsent(message, outcome)
     const { answer } = outcome
     const denied = unauthorized(route, answer)
     if (denied !== undefined) {
@@ -125,6 +125,13 @@ export class Posts {
     this.#hooks.begun?.(message, answer)
     if (message.kind !== 'request') return this.#unawaited(message, answer, call)
     return this.#awaited(message, answer, call)
+  }
+
+  /** A body that passed by and turned out to be wrong has not come to its end. */
+  #unsent(message: Message, outcome: HttpOutcome & { ok: false }): Undelivered {
+    const wrong = message.kind === 'request' ? message.bytes?.stream.errored : undefined
+    if (wrong instanceof ProxyError) return { error: wrong, mayHaveRun: false }
+    return { error: outcome.error, mayHaveRun: outcome.mayHaveRun }
   }
 
   async #awaited(

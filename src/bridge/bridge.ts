@@ -160,6 +160,7 @@ const opens = (conversation: Conversation): boolean =>
 /** Where several could have the same, ids and progress tokens are ours, unique and integers (design, rule 2). */
 function onTheWire(conversation: Conversation, message: Request, number: number): Request {
   // Many servers read numbers beyond 2^53 as another one, or refuse them.
+  if (message.bytes !== undefined) return message
   const id = message.value['id']
   const unsafe = typeof id === 'number' && !Number.isSafeInteger(id)
   if (!conversation.remaps && !unsafe) return message
@@ -224,8 +225,9 @@ function progress(conversation: Conversation, message: Notification): Output[] {
   const token = isObject(params) ? params['progressToken'] : undefined
   const number = conversation.remaps ? Number(token) : withToken(conversation, token)
   const exchange = conversation.exchanges.get(number)
+  const bytes = exchange?.request.bytes !== undefined
   const own = exchange === undefined ? undefined : progressToken(exchange.request)
-  if (exchange === undefined || own === undefined) {
+  if (exchange === undefined || (own === undefined && !bytes)) {
     return [{ type: 'dropped', reason: 'unknown-token', detail: String(token) }]
   }
   if (!exchange.carries) return []
@@ -234,17 +236,22 @@ function progress(conversation: Conversation, message: Notification): Output[] {
       type: 'deliver',
       member: exchange.member,
       exchange: number,
-      message: withValueAt(message, ['params', 'progressToken'], own),
+      message: own === undefined ? message : withValueAt(message, ['params', 'progressToken'], own),
     },
   ]
 }
 
-/** The number of the exchange whose client chose this token, or one that no exchange has. */
+/**
+ * The number of the exchange whose client chose this token, or one that no exchange has. The token of a request that
+ * passed in bytes is not known: where no other has this one, it may be of any of them, and the client will know.
+ */
 function withToken(conversation: Conversation, token: unknown): number {
+  let unread = -1
   for (const [number, { request: message }] of conversation.exchanges) {
+    if (message.bytes !== undefined) unread = number
     const params = message.value['params']
     const meta = isObject(params) ? params['_meta'] : undefined
     if (isObject(meta) && meta['progressToken'] === token) return number
   }
-  return -1
+  return unread
 }

@@ -25,6 +25,12 @@ export function undelivered(
   // It waits to be sent again, or has been: what becomes of the earlier try no longer counts.
   if (!exchange.sent || (stale && exchange.repeats > 0)) return []
   if (exchange.passing === true) return failed(conversation, number, exchange, error, mayHaveRun)
+  if (exchange.request.bytes !== undefined) {
+    // Nobody has kept it, so it is its client who may send it again.
+    const outputs = failed(conversation, number, exchange, error, mayHaveRun)
+    if (lost && conversation.phase === 'open') outputs.push(...lose(conversation, error, true))
+    return outputs
+  }
   if (lost && exchange.purpose === undefined && exchange.repeats < mostRepeats) {
     exchange.repeats++
     if (stale && conversation.phase === 'open') return [send(exchange, number, true)]
@@ -46,6 +52,7 @@ const broken = new Set<string>(['BACKEND_STREAM_ENDED', 'BACKEND_UNREACHABLE'])
 const mayRepeat = (conversation: Conversation, exchange: OpenExchange): boolean =>
   exchange.purpose === undefined &&
   exchange.passing !== true &&
+  exchange.request.bytes === undefined &&
   exchange.repeats < mostRepeats &&
   isRepeatable(conversation, exchange.request)
 

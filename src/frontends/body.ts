@@ -4,6 +4,8 @@ import type { Clock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
 import { members } from '../protocol/json-text.ts'
 import { readBody } from '../protocol/jsonrpc.ts'
+import type { Request } from '../protocol/jsonrpc.ts'
+import { heldBytes } from '../protocol/passing.ts'
 import type { Body } from './exchange.ts'
 
 export interface BodyLimits {
@@ -13,48 +15,70 @@ export interface BodyLimits {
   readonly bodyTime: number
 }
 
-/** Rejects with BODY_TOO_LARGE, BODY_TIMEOUT or, when the client goes before the end, BODY_INVALID. */
+export const tooLarge = (limits: BodyLimits): ProxyError =>
+  new ProxyError('BODY_TOO_LARGE', `the body is larger than limits.body, ${limits.body} bytes`)
+
+export const tooSlow = (limits: BodyLimits): ProxyError =>
+  new ProxyError(
+    'BODY_TIMEOUT',
+    `the body was not complete after limits.bodyTime, ${limits.bodyTime} ms`,
+  )
+
+/**
+ * Reads the body whole, or as far as `offer` lets it: that is called once, when more has come than is held of a message
+ * that can pass, and takes over the reading where it answers with a request. Rejects with BODY_TOO_LARGE,
+ * BODY_TIMEOUT or, when the client goes before the end, BODY_INVALID.
+ */
 export function receiveBody(
   request: IncomingMessage,
   limits: BodyLimits,
   clock: Clock,
-): Promise<Buffer> {
+  offer?: (head: readonly Buffer[]) => Request | undefined,
+): Promise<Buffer | Request> {
   return new Promise((resolve, reject) => {
-    const tooLarge = () =>
-      new ProxyError('BODY_TOO_LARGE', `the body is larger than limits.body, ${limits.body} bytes`)
     if (Number(request.headers['content-length'] ?? 0) > limits.body) {
-      reject(tooLarge())
+      reject(tooLarge(limits))
       return
     }
+    let offered = offer === undefined
     const chunks: Buffer[] = []
     let size = 0
-    const callOff = clock.after(limits.bodyTime, () =>
-      stop(
-        new ProxyError(
-          'BODY_TIMEOUT',
-          `the body was not complete after limits.bodyTime, ${limits.bodyTime} ms`,
-        ),
-      ),
-    )
-    const stop = (error: ProxyError): void => {
+    const callOff = clock.after(limits.bodyTime, () => stop(tooSlow(limits)))
+    const leave = (): void => {
       callOff()
-      request.removeAllListeners('data')
+      request.off('data', take).off('end', ended).off('close', closed)
+    }
+    const stop = (error: ProxyError): void => {
+      leave()
       reject(error)
     }
-    request.on('data', (chunk: Buffer) => {
+    const take = (chunk: Buffer): void => {
       size += chunk.length
-      if (size > limits.body) stop(tooLarge())
-      else chunks.push(chunk)
-    })
-    request.on('end', () => {
-      callOff()
+      if (size > limits.body) return stop(tooLarge(limits))
+      chunks.push(chunk)
+      if (size <= heldBytes || offered) return
+      offered = true
+      const passing = offer?.(chunks)
+      if (passing === undefined) return
+      leave()
+      resolve(passing)
+    }
+    const ended = (): void => {
+      leave()
       resolve(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks))
-    })
-    request.on('close', () => {
+    }
+    const closed = (): void => {
       if (!request.complete) stop(new ProxyError('BODY_INVALID', 'the client went away'))
-    })
+    }
+    request.on('data', take)
+    request.on('end', ended)
+    request.on('close', closed)
   })
 }
+
+/** Bytes are forwarded as they came only in the encoding that JSON has. */
+export const isUtf8 = (contentType: string | undefined): boolean =>
+  /^utf-?8$/i.test(charsetOf(contentType))
 
 const charsetOf = (contentType: string | undefined): string =>
   /charset\s*=\s*"?([^\s;"]+)/i.exec(contentType ?? '')?.[1] ?? 'utf-8'

@@ -87,6 +87,8 @@ export interface ClientSession {
   readonly dialect: Dialect
   /** The revision that `initialize` settled on, once it has. */
   readonly revision: string | undefined
+  /** Nothing in a request need be changed on its way: one that is too large to be held can go as `Request.bytes`. */
+  readonly takesBytes: boolean
   /** A new stream that the client can resume. */
   openStream(standing: boolean): ResumableStream
   /** The stream that an event id of ours names. */

@@ -80,7 +80,17 @@ export interface PostAnswerOptions {
 }
 
 /** Errors that the client must see in the HTTP status, or it could not act on them. */
-const loud = new Set(['BACKEND_UNAUTHORIZED', 'LIMIT_REACHED', 'SHUTTING_DOWN', 'SESSION_UNKNOWN'])
+const loud = new Set([
+  'BACKEND_UNAUTHORIZED',
+  'LIMIT_REACHED',
+  'SHUTTING_DOWN',
+  'SESSION_UNKNOWN',
+  // A body that passed by as it came is judged at its end.
+  'BODY_INVALID',
+  'BODY_TOO_LARGE',
+  'BODY_TIMEOUT',
+  'MESSAGE_INVALID',
+])
 
 /**
  * The answer to a POST. If the first thing to say is the last response, it goes out as JSON; else an event stream opens,

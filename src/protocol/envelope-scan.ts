@@ -7,6 +7,8 @@ export interface EnvelopeScan {
   readonly state: 'open' | 'closed' | 'none'
   /** Members begun so far. A short string, number or literal has its text, as soon as it is over; others have ''. */
   readonly members: ReadonlyMap<string, string>
+  /** A member has come twice, or twice but for letter case: readers disagree on which of them counts. */
+  readonly repeats: boolean
 }
 
 const quote = 0x22
@@ -26,6 +28,8 @@ const isSpace = (byte: number): boolean =>
 
 export function createEnvelopeScan(): EnvelopeScan {
   const members = new Map<string, string>()
+  const seen = new Set<string>()
+  let repeats = false
   let state: EnvelopeScan['state'] = 'open'
   let depth = 0
   let inString = false
@@ -47,7 +51,12 @@ export function createEnvelopeScan(): EnvelopeScan {
 
   const keyEnded = (): void => {
     key = kept === undefined ? undefined : textOf(kept)
-    if (key !== undefined) members.set(key, '')
+    if (key !== undefined) {
+      members.set(key, '')
+      const folded = key.toLowerCase()
+      repeats ||= seen.has(folded)
+      seen.add(folded)
+    }
     kept = ''
     inValue = true
   }
@@ -130,6 +139,9 @@ export function createEnvelopeScan(): EnvelopeScan {
       return state
     },
     members,
+    get repeats() {
+      return repeats
+    },
   }
 }
 

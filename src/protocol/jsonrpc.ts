@@ -1,6 +1,7 @@
 // JSON-RPC 2.0 messages as values that keep their original text. What nobody changes is forwarded as that text; a
 // changed id or token is replaced inside it.
 import { elements, findValue, replaceValue } from './json-text.ts'
+import type { Passing } from './passing.ts'
 
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject
 export interface JsonObject {
@@ -19,6 +20,11 @@ export interface Request extends Base {
   readonly method: string
   /** The id as JSON text: `1`, `1.0` and `"1"` differ here, as they do to their owner. */
   readonly idText: string
+  /**
+   * The whole, where it is too large to be held; `text` and `value` then have no more than the envelope. Its end is yet
+   * to come, and may bring the id: `null` until then.
+   */
+  readonly bytes?: Passing
 }
 
 export interface Notification extends Base {

@@ -81,6 +81,11 @@ export class Live implements Owner {
     return this.conversation.members.size
   }
 
+  /** As `ClientSession.takesBytes`. */
+  get takesBytes(): boolean {
+    return !this.closed && !this.conversation.remaps
+  }
+
   has(member: string): boolean {
     return this.conversation.members.has(member)
   }

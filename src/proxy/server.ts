@@ -7,12 +7,12 @@ import type { Clock } from '../clock.ts'
 import type { Config, McpRoute } from '../config/schema.ts'
 import { expandPath } from '../config/template.ts'
 import { ProxyError } from '../errors.ts'
-import { decodeBody, parseBody, receiveBody } from '../frontends/body.ts'
 import { allowedMethods, classify } from '../frontends/classify.ts'
-import type { Body, Caller, Visit } from '../frontends/exchange.ts'
+import type { Caller, Visit } from '../frontends/exchange.ts'
 import { createKeeper } from '../frontends/keeper.ts'
 import { sendError, sendJson } from '../frontends/reply.ts'
 import type { Tools } from '../frontends/reply.ts'
+import { receiveMessages } from '../frontends/receive.ts'
 import { serveRpc } from '../frontends/rpc.ts'
 import { serveSse, sessionParameter } from '../frontends/sse.ts'
 import { serveStreamable } from '../frontends/streamable.ts'
@@ -276,7 +276,15 @@ class Handler {
     const allow = allowedMethods(route.clients)
     const header = request.headers['mcp-session-id']
     const parameter = sessionIn(request.url ?? '')
-    const body = request.method === 'POST' ? await this.body(request) : undefined
+    const caller = this.caller(request, route, match)
+    const sessionId = typeof header === 'string' ? header : parameter
+    const body =
+      request.method === 'POST'
+        ? await receiveMessages({ request, response, caller, sessionId }, relay, {
+            limits: this.config.limits,
+            clock: this.services.clock,
+          })
+        : undefined
     const only = body !== undefined && !body.batch ? body.messages[0] : undefined
     if (only?.kind === 'request') seen.idText = only.idText
     const verdict = classify(
@@ -310,8 +318,8 @@ class Handler {
     const visit: Visit = {
       request,
       response,
-      caller: this.caller(request, route, match),
-      sessionId: typeof header === 'string' ? header : parameter,
+      caller,
+      sessionId,
       body,
       messagesPath: this.prefix + messagesPath(request, route, match),
     }
@@ -323,11 +331,6 @@ class Handler {
       case 'rpc':
         return serveRpc(visit, relay, tools)
     }
-  }
-
-  private async body(request: IncomingMessage): Promise<Body> {
-    const bytes = await receiveBody(request, this.config.limits, this.services.clock)
-    return parseBody(decodeBody(bytes, request.headers['content-type']))
   }
 
   private countStream(route: string, response: ServerResponse): void {

@@ -45,6 +45,11 @@ export class Session implements ClientSession, MemberPort {
     this.services = services
   }
 
+  get takesBytes(): boolean {
+    // A POST of the other dialect is answered before its body need have come.
+    return this.dialect === 'streamable' && (this.live?.current.takesBytes ?? false)
+  }
+
   negotiated(revision: string): void {
     this.revision = revision
   }

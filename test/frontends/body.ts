@@ -4,6 +4,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { ProxyError } from '../../src/errors.ts'
 import { decodeBody, parseBody, receiveBody } from '../../src/frontends/body.ts'
+import type { Request } from '../../src/protocol/jsonrpc.ts'
 import { listen } from '../fixtures/listen.ts'
 import { manualClock } from '../fixtures/manual-clock.ts'
 import { waitFor } from '../fixtures/wait-for.ts'
@@ -11,7 +12,7 @@ import { waitFor } from '../fixtures/wait-for.ts'
 /** A server that receives one body; `outcome` is what became of it. */
 async function receiver(t: Test, body = 100) {
   const clock = manualClock()
-  const outcomes: (Buffer | ProxyError)[] = []
+  const outcomes: (Buffer | Request | ProxyError)[] = []
   const server = await listen((request, response) => {
     receiveBody(request, { body, bodyTime: 1000 }, clock)
       .then(

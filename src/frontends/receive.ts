@@ -1,0 +1,43 @@
+// The messages of a POST: read whole, or, where a large request can go on as it comes, taken from its head.
+import type { Clock } from '../clock.ts'
+import type { Request } from '../protocol/jsonrpc.ts'
+import { heldBytes } from '../protocol/passing.ts'
+import { decodeBody, isUtf8, parseBody, receiveBody } from './body.ts'
+import type { BodyLimits } from './body.ts'
+import type { Body, Relay, Visit } from './exchange.ts'
+import { passRequest } from './large-body.ts'
+
+type Sender = Pick<Visit, 'request' | 'response' | 'caller' | 'sessionId'>
+
+/** Rejects as `receiveBody` and `parseBody` do. */
+export async function receiveMessages(
+  sender: Sender,
+  relay: Relay,
+  { limits, clock }: { readonly limits: BodyLimits; readonly clock: Clock },
+): Promise<Body> {
+  const { request, response } = sender
+  const offer = (head: readonly Buffer[]): Request | undefined =>
+    passRequest(request, head, limits, clock)
+  const passes = await mayPass(sender, relay)
+  const read = await receiveBody(request, limits, clock, passes ? offer : undefined)
+  if (Buffer.isBuffer(read)) return parseBody(decodeBody(read, request.headers['content-type']))
+  // An answer may come before the body's end, and then nobody reads the rest.
+  response.on('close', () => read.bytes?.stream.destroy())
+  return { batch: false, messages: [read] }
+}
+
+/** Whether a request could pass without being held, should it turn out to be large. */
+async function mayPass(
+  { request: { headers }, caller, sessionId }: Sender,
+  relay: Relay,
+): Promise<boolean> {
+  const length = headers['content-length']
+  if (sessionId === undefined || (length !== undefined && Number(length) <= heldBytes)) return false
+  if (!isUtf8(headers['content-type'])) return false
+  try {
+    return (await relay.find(caller, sessionId)).takesBytes
+  } catch {
+    // Whoever reads the message tells the client what is wrong with its session.
+    return false
+  }
+}
