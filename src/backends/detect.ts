@@ -13,8 +13,10 @@ import type { SpareStream } from './sse.ts'
 import { openSseStream } from './sse-stream.ts'
 import type { SseStream } from './sse-stream.ts'
 
+export type DetectedDialect = 'sse' | 'streamable' | 'rpc'
+
 export interface Detected {
-  readonly dialect: 'sse' | 'streamable' | 'rpc'
+  readonly dialect: DetectedDialect
   /** What spoke for it, for the log. */
   readonly evidence: string
   /** The stream that spoke for it, open and paused: it is the caller's to use or close. */

@@ -1,7 +1,8 @@
 // The configured backends: where a caller's route leads once its parameters are filled in, and which dialect is spoken
-// there. A dialect that had to be found out is remembered for the route.
+// there.
 import type { BackendDialect, Headers, Target } from '../backends/backend.ts'
 import { detect } from '../backends/detect.ts'
+import type { DetectedDialect } from '../backends/detect.ts'
 import { createHttpClient } from '../backends/http-client.ts'
 import type { BackendOptions } from '../backends/options.ts'
 import { createRpcBackend } from '../backends/rpc.ts'
@@ -18,6 +19,7 @@ import { dialects } from '../protocol/dialects.ts'
 import type { DialectTraits } from '../protocol/dialects.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
+import { createDetection } from './detection.ts'
 
 export interface Resolved {
   readonly target: Target
@@ -32,8 +34,8 @@ export interface Backends {
   resolve(caller: Caller): Resolved | Promise<Resolved>
   /** What a route sets on every request to its backend. */
   headers(route: McpRoute, parameters: ParameterValues): Headers
-  /** A backend did not behave as its dialect has it: one that was found out is found out anew. */
-  doubt(route: string): void
+  /** A backend did not behave as its dialect has it: one that was found out is found out anew for this caller. */
+  doubt(caller: Caller): void
   close(): Promise<void>
 }
 
@@ -63,7 +65,7 @@ export function createBackends(config: Config, services: Services): Backends {
       }
       return headers
     },
-    doubt: (route) => all.get(route)?.doubt(),
+    doubt: (caller) => all.get(caller.route)?.doubt(caller),
     async close() {
       await Promise.all([...all.values()].map(({ close }) => close()))
     },
@@ -72,13 +74,11 @@ export function createBackends(config: Config, services: Services): Backends {
 
 interface RouteBackend {
   resolve(caller: Caller): Resolved | Promise<Resolved>
-  doubt(): void
+  doubt(caller: Caller): void
   close(): Promise<void>
 }
 
 const retryLogInterval = 5000
-
-type Spoken = 'sse' | 'streamable' | 'rpc'
 
 function createRouteBackend(route: McpRoute, config: Config, services: Services): RouteBackend {
   const { backend, name } = route
@@ -107,7 +107,7 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
     onRepair: (_, rule, line) => repaired(rule, line),
   }
   const sse = createSseBackend(options)
-  const speakers: Record<Spoken, BackendDialect> = {
+  const speakers: Record<DetectedDialect, BackendDialect> = {
     sse,
     streamable: createStreamableBackend(options),
     rpc: createRpcBackend(options),
@@ -122,39 +122,36 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
     log.trace({ route: name, rule, line: line.slice(0, 200) }, 'event stream repaired')
   }
 
-  let spoken: Spoken | undefined = backend.dialect === 'auto' ? undefined : backend.dialect
-  /** Detection under way, by principal: one caller's 401 is not another's. */
-  const detecting = new Map<string, Promise<Spoken>>()
+  const detection = createDetection()
+  const keyOf = ({ principal }: Caller, { url }: Target): string => `${principal}\n${url.href}`
 
-  const find = async (target: Target, { headers, principal }: Caller): Promise<Spoken> => {
+  const ask = async (target: Target, { headers }: Caller): Promise<DetectedDialect> => {
     let stop = (): void => {}
     const { requestTime } = config.limits
-    const detection = detect(target, headers, options, requestTime)
+    const probing = detect(target, headers, options, requestTime)
     try {
       const late = new Promise<never>((_, reject) => {
         stop = clock.after(requestTime, () => reject(undetected(name, requestTime)))
       })
-      const found = await Promise.race([detection, late])
+      const found = await Promise.race([probing, late])
       log.info(
         { route: name, dialect: found.dialect, evidence: found.evidence },
         'backend detected',
       )
-      spoken = found.dialect
       if (found.spare !== undefined) sse.keep(found.spare)
       return found.dialect
     } catch (reason) {
       const error = ProxyError.from(reason)
-      void detection.then(({ spare }) => spare?.stream.close()).catch(() => {})
+      void probing.then(({ spare }) => spare?.stream.close()).catch(() => {})
       log.warn({ route: name, err: error }, 'backend not detected')
       metrics.backendConnected(name, 'failed')
       throw error
     } finally {
       stop()
-      detecting.delete(principal)
     }
   }
 
-  const resolved = (target: Target, dialect: Spoken): Resolved => ({
+  const resolved = (target: Target, dialect: DetectedDialect): Resolved => ({
     target,
     dialect: speakers[dialect],
     traits: dialects[dialect],
@@ -164,15 +161,20 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
   return {
     resolve(caller) {
       const target = targetOf(route, caller.parameters)
-      if (spoken !== undefined) return resolved(target, spoken)
-      const found = detecting.get(caller.principal) ?? find(target, caller)
-      detecting.set(caller.principal, found)
-      return found.then((dialect) => resolved(target, dialect))
+      if (backend.dialect !== 'auto') return resolved(target, backend.dialect)
+      const known = detection.known(keyOf(caller, target))
+      if (known !== undefined) return resolved(target, known)
+      return detection
+        .find(keyOf(caller, target), () => ask(target, caller))
+        .then((dialect) => resolved(target, dialect))
     },
-    doubt() {
-      if (backend.dialect !== 'auto' || spoken === undefined) return
-      log.warn({ route: name, dialect: spoken }, 'backend does not speak as detected')
-      spoken = undefined
+    doubt(caller) {
+      if (backend.dialect !== 'auto') return
+      const key = keyOf(caller, targetOf(route, caller.parameters))
+      const dialect = detection.known(key)
+      if (dialect === undefined) return
+      log.warn({ route: name, dialect }, 'backend does not speak as detected')
+      detection.doubt(key)
     },
     close() {
       sse.close()

@@ -69,7 +69,7 @@ export function createConversations(
       pooled: isPool,
       headers: caller.headers,
       onEndpoint,
-      onContradiction: () => backends.doubt(caller.route),
+      onContradiction: () => backends.doubt(caller),
       onDisconnected: () => forget(live.current, endpoints),
       onClosed: () => {
         all.delete(live)

@@ -114,6 +114,33 @@ t.test('what one caller may not see says nothing about another', async (t) => {
   t.equal((await good).traits, dialects.rpc)
 })
 
+t.test(
+  'a backend that differs by credentials is known to each caller as it finds it',
+  async (t) => {
+    const backend = await scripted(t, ({ method, headers }, response) => {
+      const old = headers['authorization'] === 'old'
+      if (method === 'POST' && !old) answer(response, result, { type: 'application/json' })
+      else if (method === 'POST') answer(response, '', { status: 405 })
+      else begin(response, 'event: endpoint\ndata: /m\n\n', { type: 'text/event-stream' })
+    })
+    const { backends } = setUp(t, { backend: { url: backend.url } })
+    const ann = caller({ headers: { authorization: 'new' } })
+    const old = caller({ principal: 'old', headers: { authorization: 'old' } })
+    t.equal((await backends.resolve(ann)).traits, dialects.rpc)
+    t.equal((await backends.resolve(old)).traits, dialects.rpc, 'until it is contradicted')
+    backends.doubt(old)
+    t.equal((await backends.resolve(old)).traits, dialects.sse)
+    for (const [who, traits] of [
+      [ann, dialects.rpc],
+      [old, dialects.sse],
+    ] as const) {
+      const known = backends.resolve(who)
+      t.notOk(known instanceof Promise, 'both are remembered')
+      t.equal((await known).traits, traits)
+    }
+  },
+)
+
 t.test('a dialect that could not be found out is looked for again', async (t) => {
   const backend = await scripted(t, (_seen, response, count) => {
     if (count <= 2) answer(response, '<html>', { status: 404, type: 'text/html' })
@@ -131,14 +158,14 @@ t.test('a dialect that was found out and is doubted is found out anew', async (t
   const backend = await rpcBackend(t)
   const { backends } = setUp(t, { backend: { url: backend.url } })
   await backends.resolve(caller())
-  backends.doubt('shop')
-  backends.doubt('nowhere')
+  backends.doubt(caller())
+  backends.doubt(caller({ route: 'nowhere' }))
   const again = backends.resolve(caller())
   t.ok(again instanceof Promise)
   t.equal((await again).traits, dialects.rpc)
   t.equal(backend.seen.length, 2)
   const told = setUp(t, { backend: { url: backend.url, dialect: 'rpc' } })
-  told.backends.doubt('shop')
+  told.backends.doubt(caller())
   t.notOk(told.backends.resolve(caller()) instanceof Promise, 'not one that is configured')
 })
 
