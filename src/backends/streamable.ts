@@ -226,6 +226,8 @@ class StreamableSession implements BackendSession {
   }
 
   #lost(): void {
+    // There is no session any more that a DELETE could end.
+    this.#id = undefined
     this.#listener.gone(sessionLost(this.#target.route, 404).error)
     this.close()
   }

@@ -5,7 +5,7 @@ import { ProxyError } from '../errors.ts'
 import { encodeMessage, encodePriming } from '../event-stream/event.ts'
 import type { Message } from '../protocol/jsonrpc.ts'
 import type { EventStream } from './event-stream.ts'
-import type { EventLog, Outlet } from './exchange.ts'
+import type { EventLog, LoggedEvent, Outlet } from './exchange.ts'
 
 /** ms after which a client that lost its connection may come back. */
 const retryTime = 1000
@@ -18,8 +18,11 @@ export class ResumableStream implements Outlet {
   /** Of the latest event; 0 is the priming event. */
   private sequence = 0
   private connection: EventStream | undefined
-  /** Events that came while older ones were being replayed. */
-  private queued: string[] | undefined
+  /** Events that come while older ones are being read. */
+  private queued: LoggedEvent[] = []
+  /** Clients that are coming back, to be answered in turn; the latest gets the stream. */
+  private resuming = 0
+  private latest = 0
   private ended = false
 
   constructor(id: string, standing: boolean, log: EventLog) {
@@ -45,28 +48,45 @@ export class ResumableStream implements Outlet {
    */
   async resume(connect: () => EventStream, after: number): Promise<void> {
     const until = this.sequence
-    this.queued = []
-    const events = after > until ? undefined : await this.log.read(this.id, after)
-    const kept = events?.filter(({ sequence }) => sequence <= until) ?? []
-    if (events === undefined || kept.length !== until - after) {
-      this.queued = undefined
-      throw new ProxyError('EVENTS_GONE', `events after ${this.id}-${after} are no longer kept`)
+    const turn = ++this.latest
+    this.resuming++
+    try {
+      const events = after > until ? undefined : await this.log.read(this.id, after)
+      const kept = events?.filter(({ sequence }) => sequence <= until) ?? []
+      if (events === undefined || kept.length !== until - after) {
+        throw new ProxyError('EVENTS_GONE', `events after ${this.id}-${after} are no longer kept`)
+      }
+      const connection = connect()
+      if (turn !== this.latest) {
+        // The client has come once more meanwhile.
+        connection.close()
+        return
+      }
+      this.connection?.close()
+      this.connection = connection
+      for (const { text } of kept) connection.write(text)
+      const since = this.queued.filter(({ sequence }) => sequence > until)
+      this.queued = []
+      for (const { text } of since) connection.write(text)
+      if (this.ended) connection.close()
+    } finally {
+      this.resuming--
+      if (this.resuming === 0) this.release()
     }
-    this.connection?.close()
-    const connection = connect()
-    this.connection = connection
-    for (const { text } of kept) connection.write(text)
-    for (const text of this.queued) connection.write(text)
-    this.queued = undefined
-    if (this.ended) connection.close()
+  }
+
+  /** Nobody came back for what was queued: it goes where it would have gone. */
+  private release(): void {
+    for (const { text } of this.queued) this.connection?.write(text)
+    this.queued = []
   }
 
   send(message: Message): boolean {
     this.sequence++
     const text = encodeMessage(message.text, `${this.id}-${this.sequence}`)
     this.log.append(this.id, this.sequence, text)
-    if (this.queued !== undefined) {
-      this.queued.push(text)
+    if (this.resuming > 0) {
+      this.queued.push({ sequence: this.sequence, text })
       return true
     }
     return this.connection?.write(text) ?? true

@@ -166,6 +166,14 @@ t.test('a backend without a standing stream is a good backend', async (t) => {
   }
 })
 
+const probe = (url: string) => ({
+  route: 'shop',
+  url: new URL(url),
+  headers: {},
+  body: '{"jsonrpc":"2.0","method":"notifications/any"}',
+  repeatable: false,
+})
+
 t.test('a stream that stood and is refused now means that the session is lost', async (t) => {
   for (const [status, lost] of [
     [404, true],
@@ -173,7 +181,7 @@ t.test('a stream that stood and is refused now means that the session is lost', 
     [503, false],
     [405, false],
   ] as const) {
-    const { backend, session, initialize, gets, advance, heard } = await open(t, {
+    const { backend, session, initialize, gets, advance, heard, options } = await open(t, {
       onGet: (response, _seen, count) =>
         count === 1
           ? answer(response, 'retry: 1\n\n', { type: 'text/event-stream' })
@@ -189,6 +197,12 @@ t.test('a stream that stood and is refused now means that the session is lost', 
     t.equal(gets().length, 2)
     if (lost) t.equal(await session.send(call(2), sending), undefined, 'nothing more is sent')
     t.equal(backend.posts().length, lost ? 2 : 3)
+    // Another request afterwards: a DELETE under way would have come before it.
+    await options.http.post({ ...probe(backend.url), signal: new AbortController().signal })
+    t.notOk(
+      backend.seen.some(({ method }) => method === 'DELETE'),
+      'nor a session ended twice',
+    )
   }
 })
 

@@ -100,6 +100,39 @@ t.test('what is said while the log is read comes once and in order', async (t) =
   t.same(told(old.written), ['s1-1 a', 's1-2 b'])
 })
 
+t.test('of two clients that come back at once the later one has the stream', async (t) => {
+  const { stream, log, say, release } = stage()
+  stream.begin(connection(), false)
+  say('a', 'b')
+  log.waits = true
+  const [early, late] = [connection(), connection()]
+  const first = stream.resume(() => early, 0)
+  const releaseFirst = release
+  say('c')
+  releaseFirst()
+  const second = stream.resume(() => late, 1)
+  say('d')
+  release()
+  await Promise.all([first, second])
+  say('e')
+  t.equal(early.closed, true)
+  t.same(told(late.written), ['s1-2 b', 's1-3 c', 's1-4 d', 's1-5 e'])
+})
+
+t.test('what is said while a client asks in vain goes to the one that is there', async (t) => {
+  const { stream, log, say, release, forget } = stage()
+  const old = connection()
+  stream.begin(old, false)
+  say('a', 'b')
+  forget(2)
+  log.waits = true
+  const resumed = stream.resume(() => connection(), 1)
+  say('c')
+  release()
+  await t.rejects(resumed, { code: 'EVENTS_GONE' })
+  t.same(told(old.written), ['s1-1 a', 's1-2 b', 's1-3 c'])
+})
+
 t.test('the old connection is closed when another takes its place', async (t) => {
   const { stream, say } = stage()
   const old = connection()
