@@ -67,7 +67,10 @@ const limitsSchema = z.strictObject({
     '16MiB',
     'Largest request body that is read from a client, and largest JSON answer from a backend.',
   ),
-  event: bytes('16MiB', 'Largest event that is read from a backend; a larger one ends its stream.'),
+  event: bytes(
+    '16MiB',
+    'Largest event that is held of a backend; a larger one ends its stream, unless it passes as it comes.',
+  ),
   headerTime: time('10s', 'Time for a client to send its request headers.'),
   bodyTime: time('30s', 'Time for a client to send its request body.'),
   requestTime: time('10m', 'How long a request waits without any word from the backend.'),
