@@ -34,9 +34,10 @@ export function sendJson(
   headers: Readonly<Record<string, string>> = {},
 ): void {
   if (response.headersSent || response.destroyed) return
-  const body = Buffer.from(text)
-  response.writeHead(status, { ...headers, ...jsonHeaders, 'content-length': body.length })
-  response.end(body)
+  const length = Buffer.byteLength(text)
+  response.writeHead(status, { ...headers, ...jsonHeaders, 'content-length': length })
+  // As a string it goes out in one write with its headers.
+  response.end(text)
 }
 
 /** 202 with an empty body: what notifications and answers get (2025-11-25, Transports, "Sending Messages to the Server"). */

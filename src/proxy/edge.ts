@@ -1,6 +1,6 @@
 // The HTTP edge: who may talk to us (Host, Origin), what browsers are told (CORS), and which headers of a client's
 // request go on to the backend. Pure functions of headers; nothing here sends anything.
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Config } from '../config/schema.ts'
 import { ProxyError } from '../errors.ts'
@@ -113,11 +113,27 @@ const droppedPrefixes = [
   'access-control-',
 ]
 
-const isDropped = (name: string): boolean =>
+const decideDropped = (name: string): boolean =>
   dropped.has(name) ||
   name.includes('_') ||
   (name !== 'user-agent' && identity.test(name)) ||
   droppedPrefixes.some((prefix) => name.startsWith(prefix))
+
+/** What was decided of header names: the same few come with every request. */
+const decided = new Map<string, boolean>()
+const mostDecided = 1000
+
+function isDropped(name: string): boolean {
+  const known = decided.get(name)
+  if (known !== undefined) return known
+  const verdict = decideDropped(name)
+  if (decided.size < mostDecided) decided.set(name, verdict)
+  return verdict
+}
+
+/** What names no header besides itself. */
+const usualConnection = /^(?:keep-alive|close)?$/i
+const none: ReadonlySet<string> = new Set()
 
 const fold = (name: string): string => name.toLowerCase().replaceAll('_', '-')
 
@@ -128,18 +144,23 @@ const fold = (name: string): string => name.toLowerCase().replaceAll('_', '-')
 export function forwardedHeaders(
   headers: IncomingHttpHeaders,
   own: Readonly<Record<string, string>>,
-  from: { readonly address: string; readonly publicUrl: string | undefined },
+  from: { readonly address: string; readonly publicUrl: URL | undefined },
 ): Record<string, string> {
-  const ownNames = new Set(Object.keys(own).map(fold))
-  const named = new Set((headers.connection ?? '').toLowerCase().split(/\s*,\s*/))
+  const ownKeys = Object.keys(own)
+  const ownNames = ownKeys.length === 0 ? none : new Set(ownKeys.map(fold))
+  const { connection = '' } = headers
+  const named = usualConnection.test(connection)
+    ? none
+    : new Set(connection.toLowerCase().split(/\s*,\s*/))
   const result: Record<string, string> = {}
-  for (const [name, value] of Object.entries(headers)) {
-    if (value === undefined || isDropped(name) || named.has(name) || ownNames.has(fold(name)))
-      continue
+  for (const name in headers) {
+    const value = headers[name]
+    if (value === undefined || isDropped(name) || named.has(name)) continue
+    if (ownNames.size > 0 && ownNames.has(fold(name))) continue
     result[name] = Array.isArray(value) ? value.join(', ') : value
   }
   if (from.address !== '') result['x-forwarded-for'] = from.address
-  const ours = from.publicUrl === undefined ? undefined : new URL(from.publicUrl)
+  const ours = from.publicUrl
   const host = ours?.host ?? headers.host
   if (host !== undefined) result['x-forwarded-host'] = host
   result['x-forwarded-proto'] = ours?.protocol.slice(0, -1) ?? 'http'
@@ -170,11 +191,11 @@ const descriptive = new Set([
  * different ones never share a backend session.
  */
 export function principalOf(headers: Readonly<Record<string, string>>): string {
-  const hash = createHash('sha256')
+  let text = ''
   for (const name of Object.keys(headers).sort()) {
-    if (!descriptive.has(name)) hash.update(`${name}:${headers[name]}\n`)
+    if (!descriptive.has(name)) text += `${name}:${headers[name]}\n`
   }
-  return hash.digest('base64url')
+  return hash('sha256', text, 'base64url')
 }
 
 /**

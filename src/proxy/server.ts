@@ -160,6 +160,7 @@ class Handler {
   private readonly services: Services
   private readonly parts: Parts
   private readonly route: (pathname: string) => RouteMatch | undefined
+  private readonly publicUrl: URL | undefined
   /** What clients see before our own paths. */
   private readonly prefix: string
   private streams = 0
@@ -169,7 +170,9 @@ class Handler {
     this.services = services
     this.parts = parts
     this.route = createRouter(config.routes)
-    this.prefix = config.publicUrl === undefined ? '' : pathOf(new URL(config.publicUrl).pathname)
+    const { publicUrl } = config
+    this.publicUrl = publicUrl === undefined ? undefined : new URL(publicUrl)
+    this.prefix = this.publicUrl === undefined ? '' : pathOf(this.publicUrl.pathname)
   }
 
   /** Every request ends in an answer: what goes wrong anywhere below is rendered here. */
@@ -353,7 +356,7 @@ class Handler {
     const own = this.parts.backends.headers(route, match.parameters)
     const headers = forwardedHeaders(request.headers, own, {
       address,
-      publicUrl: this.config.publicUrl,
+      publicUrl: this.publicUrl,
     })
     return {
       route: route.name,

@@ -65,6 +65,12 @@ const among = (known: ReadonlySet<string>, value: string): string =>
 /** Seconds; tool calls run from a millisecond to minutes. */
 const buckets = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300]
 
+const seriesOf = <T>(all: Map<string, T>, key: string, make: () => T): T => {
+  let series = all.get(key)
+  if (series === undefined) all.set(key, (series = make()))
+  return series
+}
+
 /** Makes a set of metrics with a registry of its own, so that two proxies in one process do not mix. */
 export function createMetrics(): Metrics {
   const registry = new Registry()
@@ -109,10 +115,12 @@ export function createMetrics(): Metrics {
     labelNames: ['route', 'side'],
     registers,
   })
-  const open = new Gauge({
+  let openCount = 0
+  const open: Gauge = new Gauge({
     name: 'causeway_exchanges_open',
     help: 'Exchanges that wait for their response',
     registers,
+    collect: () => open.set(openCount),
   })
   const durations = new Histogram({
     name: 'causeway_exchange_seconds',
@@ -122,14 +130,27 @@ export function createMetrics(): Metrics {
     registers,
   })
 
+  // Series that count every request are looked up by a short key: working out their labels each time costs more than
+  // all the counting.
+  const requestSeries = new Map<string, Counter.Internal>()
+  const exchangeSeries = new Map<string, Counter.Internal>()
+  const durationSeries = new Map<string, Histogram.Internal<'route'>>()
+
   return {
-    requestEnded: (route, dialect, method, status) =>
-      requests.inc({ route, dialect, method: among(httpMethods, method), status }),
-    exchangeStarted: () => open.inc(),
+    requestEnded(route, dialect, method, status) {
+      const known = among(httpMethods, method)
+      const labels = { route, dialect, method: known, status }
+      const key = `${route} ${dialect} ${known} ${status}`
+      seriesOf(requestSeries, key, () => requests.labels(labels)).inc()
+    },
+    exchangeStarted: () => void openCount++,
     exchangeEnded(route, method, outcome, seconds) {
-      open.dec()
-      exchanges.inc({ route, method: among(rpcMethods, method), outcome })
-      durations.observe({ route }, seconds)
+      openCount--
+      const known = among(rpcMethods, method)
+      const labels = { route, method: known, outcome }
+      const key = `${route} ${known} ${outcome}`
+      seriesOf(exchangeSeries, key, () => exchanges.labels(labels)).inc()
+      seriesOf(durationSeries, route, () => durations.labels({ route })).observe(seconds)
     },
     repaired: (route, rule, count = 1) => repairs.inc({ route, rule }, count),
     messageDropped: (route, reason) => dropped.inc({ route, reason }),

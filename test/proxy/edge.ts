@@ -76,7 +76,7 @@ t.test('a preflight is told what it asked for', async (t) => {
 })
 
 t.test('headers for the backend', async (t) => {
-  const from = { address: '10.0.0.9', publicUrl: 'https://public.example' }
+  const from = { address: '10.0.0.9', publicUrl: new URL('https://public.example') }
   const given = {
     host: 'localhost:8080',
     connection: 'keep-alive, X-Secret-Hop',
