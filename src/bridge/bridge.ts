@@ -127,6 +127,7 @@ function request(conversation: Conversation, input: Input & { type: 'request' })
     member: input.member,
     request: message,
     wire: onTheWire(conversation, message, number),
+    token: progressToken(message),
     carries: input.carries,
     purpose: undefined,
     sent: true,
@@ -226,7 +227,7 @@ function progress(conversation: Conversation, message: Notification): Output[] {
   const number = conversation.remaps ? Number(token) : withToken(conversation, token)
   const exchange = conversation.exchanges.get(number)
   const bytes = exchange?.request.bytes !== undefined
-  const own = exchange === undefined ? undefined : progressToken(exchange.request)
+  const own = exchange?.token
   if (exchange === undefined || (own === undefined && !bytes)) {
     return [{ type: 'dropped', reason: 'unknown-token', detail: String(token) }]
   }
@@ -236,7 +237,10 @@ function progress(conversation: Conversation, message: Notification): Output[] {
       type: 'deliver',
       member: exchange.member,
       exchange: number,
-      message: own === undefined ? message : withValueAt(message, ['params', 'progressToken'], own),
+      message:
+        own === undefined || !conversation.remaps
+          ? message
+          : withValueAt(message, ['params', 'progressToken'], own),
     },
   ]
 }

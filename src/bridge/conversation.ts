@@ -28,6 +28,8 @@ export interface OpenExchange {
   readonly request: Request
   /** As the backend gets it. */
   wire: Request
+  /** The progress token that its client chose, as JSON text. */
+  readonly token: string | undefined
   /** The client can take messages besides the response. */
   carries: boolean
   readonly purpose: Purpose | undefined

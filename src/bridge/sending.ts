@@ -28,6 +28,7 @@ export function sendOwn(
     member,
     request: message,
     wire: message,
+    token: undefined,
     carries: false,
     purpose,
     sent: true,

@@ -1,6 +1,6 @@
-// A backend's event stream, from bytes to what it says. Lines are mended here, before the standard parser, which would
-// drop the malformed ones in silence; events are read in repair.ts. Nothing is unbounded.
-import { createParser } from 'eventsource-parser'
+// A backend's event stream, from bytes to what it says. Lines are mended here and put together to events by the standard
+// (WHATWG HTML, section 9.2.6); events are read in repair.ts. Nothing is unbounded. No parser of a library stands between:
+// those drop malformed lines in silence, and feeding one line by line was an eighth of the cost of a fast stream.
 import { ProxyError } from '../errors.ts'
 import { heldBytes } from '../protocol/passing.ts'
 import type { Sink } from '../protocol/passing.ts'
@@ -95,15 +95,6 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
     },
   }
 
-  const parser = createParser({
-    onEvent(event) {
-      dispatched(event.event ?? '', event.data)
-    },
-    onRetry: (ms) => {
-      if (Number.isSafeInteger(ms)) retry = ms
-    },
-  })
-
   const scanData = (): JsonScan => {
     scan ??= createJsonScan()
     for (; scanned < data.length; scanned++) scan.push(data[scanned] ?? '')
@@ -161,7 +152,7 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
   const dispatch = (): void => {
     lastEventId = id ?? lastEventId
     id = undefined
-    parser.feed('\n')
+    if (data.length > 0) dispatched(name, data.length === 1 ? (data[0] ?? '') : data.join('\n'))
     name = ''
     data = []
     scan = undefined
@@ -196,13 +187,12 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
       if (mayEnd()) dispatchEarly()
       owed = early
       name = eventName(content, value)
-      parser.feed(`event: ${name}\n`)
-      return
     } else if (content.startsWith('id') && !content.includes('\0')) {
       if (id !== undefined && mayEnd()) dispatchEarly()
       id = value
+    } else if (content.startsWith('retry') && /^\d+$/.test(value)) {
+      if (Number.isSafeInteger(Number(value))) retry = Number(value)
     }
-    parser.feed(`${content}\n`)
   }
 
   const eventName = (content: string, value: string): string => {

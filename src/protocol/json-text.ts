@@ -8,6 +8,8 @@ export interface Span {
 
 const quote = 0x22
 const backslash = 0x5c
+const openBrace = 0x7b
+const comma = 0x2c
 const isSpace = (code: number): boolean =>
   code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09
 
@@ -81,12 +83,35 @@ export function* elements(text: string, at = 0): Generator<Span> {
 export function findValue(text: string, path: readonly string[]): Span | undefined {
   let span: Span = { start: 0, end: text.length }
   for (const step of path) {
-    let found: Span | undefined
-    for (const { key, value } of members(text, span.start)) if (key === step) found = value
+    const found = findMember(text, span.start, step)
     if (found === undefined) return undefined
     span = found
   }
   return span
+}
+
+/** As `members`, but for one key: no generator, and keys are compared as they are written unless they hold escapes. */
+function findMember(text: string, at: number, key: string): Span | undefined {
+  at = skipSpace(text, at)
+  if (text.charCodeAt(at) !== openBrace) return undefined
+  at = skipSpace(text, at + 1)
+  let found: Span | undefined
+  while (text.charCodeAt(at) === quote) {
+    const keyEnd = skipString(text, at)
+    const start = skipSpace(text, skipSpace(text, keyEnd) + 1)
+    const end = skipValue(text, start)
+    if (isKey(text, at, keyEnd, key)) found = { start, end }
+    at = skipSpace(text, end)
+    if (text.charCodeAt(at) === comma) at = skipSpace(text, at + 1)
+  }
+  return found
+}
+
+/** Whether the string from `start` to `end`, quotes included, is `key`. */
+function isKey(text: string, start: number, end: number, key: string): boolean {
+  if (end - start - 2 === key.length && text.startsWith(key, start + 1)) return true
+  const escape = text.indexOf('\\', start)
+  return escape !== -1 && escape < end && JSON.parse(text.slice(start, end)) === key
 }
 
 /** The text with the value at `path` replaced; unchanged where there is none. */

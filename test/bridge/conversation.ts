@@ -21,6 +21,7 @@ t.test('merging moves everything', async (t) => {
     request: req(1, 'x'),
     wire: req(1, 'x'),
     carries: true,
+    token: undefined,
     purpose: undefined,
     sent: true,
     accepted: false,
