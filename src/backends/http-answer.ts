@@ -1,15 +1,16 @@
 // A backend's HTTP answer as the dialects see it: plain headers and a body free of content codings.
-import type { Readable, Transform } from 'node:stream'
+import type { Transform } from 'node:stream'
 import { constants, createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
-import type { Dispatcher } from 'undici'
 import type { Clock } from '../clock.ts'
+import type { AnswerBody } from './http-body.ts'
+import type { RawAnswer } from './http-dispatch.ts'
 
 export interface HttpAnswer {
   readonly status: number
   /** Lower-case names; what came several times is joined by commas. */
   readonly headers: Readonly<Record<string, string>>
   /** Decoded bytes. Whoever gets an answer reads this, destroys it or calls `discard`. */
-  readonly body: Readable
+  readonly body: AnswerBody
   /** Where the answer came from: after redirects another URL than was asked. */
   readonly url: URL
   /** Lets go of the rest of the body: a short rest is read so that the connection serves again, a long one is cut. */
@@ -42,27 +43,32 @@ const decoderFor = (coding: string): Transform | undefined => {
   }
 }
 
-const decoded = (raw: Readable, codings: string | undefined): Readable => {
+const decoded = (raw: AnswerBody, codings: string | undefined): AnswerBody => {
+  if (codings === undefined) return raw
   let body = raw
-  for (const coding of (codings ?? '').split(',').toReversed()) {
+  for (const coding of codings.split(',').toReversed()) {
     const decoder = decoderFor(coding)
-    if (decoder === undefined) continue
-    const source = body
-    source.on('error', (error) => decoder.destroy(error))
-    decoder.on('close', () => source.destroy())
-    body = source.pipe(decoder)
+    if (decoder !== undefined) body = through(body, decoder)
   }
   return body
 }
 
+const through = (source: AnswerBody, decoder: Transform): AnswerBody => {
+  source.on('data', (chunk) => {
+    if (!decoder.write(chunk)) source.pause()
+  })
+  decoder.on('drain', () => source.resume())
+  source.on('end', () => decoder.end())
+  source.on('error', (error) => decoder.destroy(error))
+  decoder.on('close', () => source.destroy())
+  return decoder
+}
+
 /** Wraps what undici answered. */
-export function httpAnswer(
-  from: Dispatcher.ResponseData<unknown>,
-  url: URL,
-  clock: Clock,
-): HttpAnswer {
+export function httpAnswer(from: RawAnswer, url: URL, clock: Clock): HttpAnswer {
   const headers: Record<string, string> = {}
-  for (const [name, value] of Object.entries(from.headers)) {
+  for (const name in from.headers) {
+    const value = from.headers[name]
     if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(', ') : value
   }
   // An error of a body that nobody reads any longer must not end the process.
@@ -71,7 +77,7 @@ export function httpAnswer(
   body.on('error', ignore)
   const discard = (): void => {
     if (body.destroyed || body.readableEnded) return
-    if (from.statusCode === 204 || headers['content-length'] === '0') return void body.resume()
+    if (from.status === 204 || headers['content-length'] === '0') return void body.resume()
     const stop = clock.after(lingerTime, () => body.destroy())
     let left = 65_536
     body.once('close', stop)
@@ -81,5 +87,5 @@ export function httpAnswer(
     })
     body.resume()
   }
-  return { status: from.statusCode, headers, body, url, discard }
+  return { status: from.status, headers, body, url, discard }
 }

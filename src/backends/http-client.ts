@@ -2,13 +2,14 @@
 // patience with a backend that is waking up. What an answer means is the dialects' affair.
 import type { Readable } from 'node:stream'
 import { buildConnector, Client, Pool } from 'undici'
-import type { Dispatcher } from 'undici'
 import type { Clock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
 import type { Passing } from '../protocol/passing.ts'
 import type { Headers } from './backend.ts'
 import { httpAnswer } from './http-answer.ts'
 import type { HttpAnswer } from './http-answer.ts'
+import { dispatch } from './http-dispatch.ts'
+import type { RawAnswer } from './http-dispatch.ts'
 import { httpFailure } from './http-failure.ts'
 import type { HttpFailure } from './http-failure.ts'
 import { pathOf, redirectTarget } from './origins.ts'
@@ -114,7 +115,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
   const attempt = async (
     call: HttpGet,
     url: URL,
-    send: () => Promise<Dispatcher.ResponseData<unknown>>,
+    send: () => Promise<RawAnswer>,
   ): Promise<Attempt> => {
     if (closed) return { error: shuttingDown(), sent: false, passing: false }
     try {
@@ -208,13 +209,17 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
   ): Promise<HttpOutcome> => {
     const url = redirected.get(call.url.href) ?? call.url
     const got = await attempt(call, url, () =>
-      poolFor(url.origin).request({
-        path: pathOf(url),
-        method: 'POST',
-        headers: length === undefined ? headers : { ...headers, 'content-length': String(length) },
-        body: stream as Readable,
-        signal: call.signal,
-      }),
+      dispatch(
+        poolFor(url.origin),
+        {
+          path: pathOf(url),
+          method: 'POST',
+          headers:
+            length === undefined ? headers : { ...headers, 'content-length': String(length) },
+          body: stream as Readable,
+        },
+        call.signal,
+      ),
     )
     if ('answer' in got) return { ok: true, answer: got.answer }
     return { ok: false, error: got.error, mayHaveRun: got.sent }
@@ -234,7 +239,11 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       // A body given as a string goes out with its Content-Length: some servers refuse chunked requests.
       return deliver(call, call.repeatable, (url) =>
         attempt(call, url, () =>
-          poolFor(url.origin).request({ path: pathOf(url), method: 'POST', headers, body, signal }),
+          dispatch(
+            poolFor(url.origin),
+            { path: pathOf(url), method: 'POST', headers, body },
+            signal,
+          ),
         ),
       )
     },
@@ -263,7 +272,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
         'accept-encoding': 'identity',
       }
       const outcome = await deliver({ ...call, signal: ended.signal }, true, (url) =>
-        attempt(call, url, () => client.request({ path: pathOf(url), method: 'GET', headers })),
+        attempt(call, url, () => dispatch(client, { path: pathOf(url), method: 'GET', headers })),
       )
       stopWaiting()
       if (late || !outcome.ok) {
@@ -281,12 +290,15 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       if (closed) return
       const signal = AbortSignal.timeout(connectTime)
       const got = await attempt({ ...call, signal }, call.url, () =>
-        poolFor(call.url.origin).request({
-          path: pathOf(call.url),
-          method: 'DELETE',
-          headers: { ...call.headers, 'accept-encoding': 'identity' },
+        dispatch(
+          poolFor(call.url.origin),
+          {
+            path: pathOf(call.url),
+            method: 'DELETE',
+            headers: { ...call.headers, 'accept-encoding': 'identity' },
+          },
           signal,
-        }),
+        ),
       )
       if ('answer' in got) got.answer.discard()
     },

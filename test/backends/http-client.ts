@@ -31,9 +31,14 @@ const stream = (
 
 const textOf = async (outcome: HttpOutcome): Promise<string> => {
   if (!outcome.ok) return `failed: ${outcome.error.message}`
-  let text = ''
-  for await (const chunk of outcome.answer.body) text += String(chunk)
-  return text
+  const { body } = outcome.answer
+  return new Promise((resolve, reject) => {
+    let text = ''
+    body.on('data', (chunk) => (text += Buffer.from(chunk).toString()))
+    body.on('end', () => resolve(text))
+    body.on('error', reject)
+    body.on('close', () => reject(new Error('closed before its end')))
+  })
 }
 
 /** A port where nothing listens. */
