@@ -50,6 +50,12 @@ const skipValue = (text: string, at: number): number => {
   return text.length
 }
 
+/** What the string from `start` to `end`, quotes included, says. */
+function keyOf(text: string, start: number, end: number): string {
+  const written = text.slice(start + 1, end - 1)
+  return written.includes('\\') ? (JSON.parse(text.slice(start, end)) as string) : written
+}
+
 /** The members of the object that starts at or after `at`, in order; nothing for another kind of value. */
 export function* members(text: string, at = 0): Generator<{ key: string; value: Span }> {
   at = skipSpace(text, at)
@@ -57,7 +63,7 @@ export function* members(text: string, at = 0): Generator<{ key: string; value: 
   at = skipSpace(text, at + 1)
   while (text.charCodeAt(at) === quote) {
     const keyEnd = skipString(text, at)
-    const key = JSON.parse(text.slice(at, keyEnd)) as string
+    const key = keyOf(text, at, keyEnd)
     const start = skipSpace(text, skipSpace(text, keyEnd) + 1)
     const end = skipValue(text, start)
     yield { key, value: { start, end } }
@@ -90,7 +96,7 @@ export function findValue(text: string, path: readonly string[]): Span | undefin
   return span
 }
 
-/** As `members`, but for one key: no generator, and keys are compared as they are written unless they hold escapes. */
+/** As `members`, but for one key, and without a generator. */
 function findMember(text: string, at: number, key: string): Span | undefined {
   at = skipSpace(text, at)
   if (text.charCodeAt(at) !== openBrace) return undefined
@@ -100,18 +106,11 @@ function findMember(text: string, at: number, key: string): Span | undefined {
     const keyEnd = skipString(text, at)
     const start = skipSpace(text, skipSpace(text, keyEnd) + 1)
     const end = skipValue(text, start)
-    if (isKey(text, at, keyEnd, key)) found = { start, end }
+    if (keyOf(text, at, keyEnd) === key) found = { start, end }
     at = skipSpace(text, end)
     if (text.charCodeAt(at) === comma) at = skipSpace(text, at + 1)
   }
   return found
-}
-
-/** Whether the string from `start` to `end`, quotes included, is `key`. */
-function isKey(text: string, start: number, end: number, key: string): boolean {
-  if (end - start - 2 === key.length && text.startsWith(key, start + 1)) return true
-  const escape = text.indexOf('\\', start)
-  return escape !== -1 && escape < end && JSON.parse(text.slice(start, end)) === key
 }
 
 /** The text with the value at `path` replaced; unchanged where there is none. */

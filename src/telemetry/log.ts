@@ -72,19 +72,18 @@ export function createLog({ level, format, stream }: LogOptions): Log {
  * synchronously, and to the end at exit: what a crash was about must be out before the process is.
  */
 function openOutput(): DestinationStream {
-  const output = pino.destination({ dest: 1, sync: true, minLength: 65_536, maxWrite: 131_072 })
-  let scheduled = false
+  const output = pino.destination({ dest: 1, sync: true })
+  let waiting = ''
   const flush = (): void => {
-    scheduled = false
-    output.flushSync()
+    const lines = waiting
+    waiting = ''
+    if (lines !== '') output.write(lines)
   }
   process.once('exit', flush)
   return {
     write(line) {
-      output.write(line)
-      if (scheduled) return
-      scheduled = true
-      setImmediate(flush)
+      if (waiting === '') setImmediate(flush)
+      waiting += line
     },
   }
 }
