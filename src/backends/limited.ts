@@ -7,7 +7,7 @@ import type { Message } from '../protocol/jsonrpc.ts'
 const acceptTime = 90_000
 
 /** Runs `task`, and gives `post` up when a message that is no request takes too long. */
-export async function limited<T>(
+export function limited<T>(
   message: Message,
   post: AbortController,
   clock: Clock,
@@ -15,11 +15,7 @@ export async function limited<T>(
 ): Promise<T> {
   if (message.kind === 'request') return task()
   const callOff = clock.after(acceptTime, () => post.abort())
-  try {
-    return await task()
-  } finally {
-    callOff()
-  }
+  return task().finally(callOff)
 }
 
 /** Resolves to undefined when the signal is aborted, and never otherwise. */

@@ -8,11 +8,16 @@ interface Entry {
   readonly record: SessionRecord
   used: number
   holds: number
-  /** Oldest first. */
+  /** Oldest first, from `first` on. What is before it has been dropped, and goes when there is enough of it. */
   events: StoredEvent[]
-  /** Characters of `events`. */
+  first: number
+  /** Characters of the events kept. */
   size: number
 }
+
+/** Small events are dropped so many at a time; where larger ones come, each at once. */
+const mostDropped = 64
+const smallText = 4096
 
 export function createMemoryStore(limits: StoreLimits, clock: Clock): SessionStore {
   // Least recently used first: `touch` moves an entry to the end.
@@ -75,7 +80,7 @@ export function createMemoryStore(limits: StoreLimits, clock: Clock): SessionSto
     },
     async create(record) {
       const removed = makeRoom(record.principal)
-      entries.set(record.id, { record, used: clock.now(), holds: 0, events: [], size: 0 })
+      entries.set(record.id, { record, used: clock.now(), holds: 0, events: [], first: 0, size: 0 })
       count(record.principal, 1)
       return removed
     },
@@ -101,13 +106,21 @@ export function createMemoryStore(limits: StoreLimits, clock: Clock): SessionSto
       if (entry === undefined) return
       entry.events.push(event)
       entry.size += event.text.length
-      while (entry.events.length > limits.replayEvents || entry.size > limits.replayBytes) {
-        entry.size -= entry.events.shift()?.text.length ?? entry.size
+      const { events } = entry
+      while (events.length - entry.first > limits.replayEvents || entry.size > limits.replayBytes) {
+        entry.size -= events[entry.first++]?.text.length ?? entry.size
+      }
+      // Moving all of them up for each event dropped would be felt in a fast stream.
+      if (entry.first > mostDropped || event.text.length > smallText) {
+        events.splice(0, entry.first)
+        entry.first = 0
       }
     },
     async replay(id, stream, after) {
-      const events = entries.get(id)?.events ?? []
-      return events.filter((event) => event.stream === stream && event.sequence > after)
+      const { events = [], first = 0 } = entries.get(id) ?? {}
+      return events
+        .slice(first)
+        .filter((event) => event.stream === stream && event.sequence > after)
     },
     async delete(id) {
       return remove(id)
