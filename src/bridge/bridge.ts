@@ -3,7 +3,7 @@
 import { ProxyError } from '../errors.ts'
 import { isObject, withId, withValueAt } from '../protocol/jsonrpc.ts'
 import type { Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
-import { abandoned, cancel, end, expired } from './cancellation.ts'
+import { abandoned, cancel, dropped, end, expired } from './cancellation.ts'
 import { heldSize, rememberedLimit } from './conversation.ts'
 import type { Conversation, Input, Member, OpenExchange, Output } from './conversation.ts'
 import { gone, undelivered } from './losses.ts'
@@ -26,11 +26,11 @@ export function bridge(conversation: Conversation, input: Input): Output[] {
     case 'post':
       return fromClient(conversation, input.member, input.message)
     case 'abandoned':
-      return input.cancels
-        ? abandoned(conversation, input.exchange)
-        : input.mute === true
-          ? silence(conversation, input.exchange)
-          : []
+      if (input.cancels) return abandoned(conversation, input.exchange)
+      if (conversation.exchanges.get(input.exchange)?.passing === true) {
+        return dropped(conversation, input.exchange)
+      }
+      return input.mute === true ? silence(conversation, input.exchange) : []
     case 'expired':
       return expired(conversation, input.exchange, input.error)
     case 'backend':

@@ -41,6 +41,21 @@ function callOff(
   return [{ type: 'send', member: exchange.member, message, repeatable: true }, abort]
 }
 
+/**
+ * The client of an exchange has gone in the middle of an answer that passes in bytes: nobody can have the rest, so it is
+ * not waited for. The backend is told nothing: a dropped connection is no cancel.
+ */
+export function dropped(conversation: Conversation, number: number): Output[] {
+  const exchange = conversation.exchanges.get(number)
+  if (exchange === undefined) return []
+  conversation.exchanges.delete(number)
+  const error = new ProxyError('CANCELLED', 'the client has gone')
+  return [
+    { type: 'fail', exchange: number, error },
+    { type: 'abort', message: exchange.wire },
+  ]
+}
+
 /** The client of an exchange has gone. For a session client that is no cancel (2025-11-25, Transports, item 6). */
 export function abandoned(conversation: Conversation, number: number): Output[] {
   return end(conversation, number, 'the client has gone')

@@ -29,13 +29,13 @@ export function oneLine(json: string): string {
   return json
 }
 
-/** A message event. `id` is ours, so it holds no line break. */
-export function encodeMessage(json: string, id?: string): string {
-  const line = oneLine(json)
-  return id === undefined
-    ? `event: message\ndata: ${line}\n\n`
-    : `event: message\nid: ${id}\ndata: ${line}\n\n`
-}
+/** All of a message event that comes before its data. `id` is ours, so it holds no line break. */
+export const messageHead = (id?: string): string =>
+  id === undefined ? 'event: message\ndata: ' : `event: message\nid: ${id}\ndata: `
+
+/** A message event. */
+export const encodeMessage = (json: string, id?: string): string =>
+  `${messageHead(id)}${oneLine(json)}\n\n`
 
 /** The one named event that a 2024-11-05 stream opens with; `url` is a URL, so it holds no line break. */
 export const encodeEndpoint = (url: string): string => `event: endpoint\ndata: ${url}\n\n`

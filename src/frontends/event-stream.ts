@@ -2,7 +2,10 @@
 // end for clients that have stopped reading.
 import type { ServerResponse } from 'node:http'
 import { encodeMessage, encodeRetry, keepAlive } from '../event-stream/event.ts'
+import { createLineBytes } from '../event-stream/line-bytes.ts'
+import { ProxyError } from '../errors.ts'
 import type { Message } from '../protocol/jsonrpc.ts'
+import type { Sink } from '../protocol/passing.ts'
 import type { Outlet } from './exchange.ts'
 import type { Keeper, Kept } from './keeper.ts'
 
@@ -25,6 +28,8 @@ export const streamHeaders = {
 export interface EventStream extends Outlet {
   /** Writes encoded events as they are. */
   write(text: string): boolean
+  /** Writes `head` and then what the sink is given, as bytes of one event; whatever else is written waits for its end. */
+  pass(head: string): Sink
   /** A comment, to keep the connection alive. */
   comment(text: string): void
   readonly closed: boolean
@@ -45,6 +50,8 @@ export function openEventStream(
   let scheduled = false
   let blockedSince: number | undefined
   let closed = false
+  /** An event is being written in bytes. */
+  let passing = false
   let lastWrite = keeper.now
   /** The largest write so far: a single large event must not cut a client off. */
   let largest = 0
@@ -66,7 +73,7 @@ export function openEventStream(
 
   const flush = (): void => {
     scheduled = false
-    if (closed || pending === '') return
+    if (closed || passing || pending === '') return
     const text = pending
     pending = ''
     lastWrite = keeper.now
@@ -100,7 +107,7 @@ export function openEventStream(
       if (blockedSince !== undefined) {
         if (now - blockedSince >= limits.stallTime)
           cut(`it read nothing for ${limits.stallTime} ms`)
-      } else if (now - lastWrite >= limits.keepAlive) {
+      } else if (!passing && now - lastWrite >= limits.keepAlive) {
         write(keepAlive)
       }
     },
@@ -115,14 +122,40 @@ export function openEventStream(
     keeper.add(kept)
   }
 
+  const pass = (head: string): Sink => {
+    flush()
+    passing = true
+    const line = createLineBytes()
+    const put = (bytes: Uint8Array | string): boolean => {
+      if (closed) throw new ProxyError('CANCELLED', 'the client has gone')
+      lastWrite = keeper.now
+      if (!response.write(bytes)) blockedSince ??= keeper.now
+      return blockedSince === undefined
+    }
+    put(head)
+    return {
+      write: (chunk) => put(line.push(chunk)),
+      onceDrained,
+      end() {
+        put(line.end())
+        put('\n\n')
+        passing = false
+        flush()
+      },
+    }
+  }
+
+  const onceDrained = (task: () => void): void => {
+    if (blockedSince === undefined || closed) task()
+    else drained.push(task)
+  }
+
   return {
     write,
+    pass,
     comment: (text) => void write(text),
     send: (message: Message) => write(encodeMessage(message.text)),
-    onceDrained(task) {
-      if (blockedSince === undefined || closed) task()
-      else drained.push(task)
-    },
+    onceDrained,
     close(retry) {
       if (closed) return
       if (retry !== undefined) pending += encodeRetry(retry)

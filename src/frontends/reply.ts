@@ -2,7 +2,7 @@
 // refusals outside any exchange.
 import type { ServerResponse } from 'node:http'
 import type { ProxyError } from '../errors.ts'
-import { keepAlive, oneLine } from '../event-stream/event.ts'
+import { keepAlive, messageHead, oneLine } from '../event-stream/event.ts'
 import { failure } from '../protocol/jsonrpc.ts'
 import type { Message, Request, Response } from '../protocol/jsonrpc.ts'
 import type { Sink } from '../protocol/passing.ts'
@@ -145,13 +145,27 @@ export function answerPost(
   }
 
   const pass = (length: number | undefined): Sink | undefined => {
-    const only = options.requests.length === 1 && !options.batch
-    if (!only || !options.json || stream !== undefined || response.destroyed) return undefined
+    if (options.requests.length > 1 || options.batch || response.destroyed) return undefined
+    if (stream !== undefined || !options.json) return passOnStream()
     tools.keeper.remove(waiting)
     passing = true
     return openBodySink(response, { ...headers, ...jsonHeaders }, length, tools, (reason) =>
       tools.onCut(options.route, reason),
     )
+  }
+
+  const passOnStream = (): Sink | undefined => {
+    const events = open()
+    const sink = events instanceof ResumableStream ? events.pass() : events.pass(messageHead())
+    if (sink === undefined) return undefined
+    passing = true
+    return {
+      ...sink,
+      end() {
+        sink.end()
+        events.close()
+      },
+    }
   }
 
   const finish = (message: Response): void => {
@@ -165,6 +179,7 @@ export function answerPost(
     if (passing) {
       // Half an answer must not look like a whole one.
       response.destroy()
+      stream?.close()
       return
     }
     if (error.code === 'CANCELLED' && options.events) {

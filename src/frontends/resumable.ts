@@ -2,8 +2,9 @@
 // that a client that comes back with `Last-Event-ID` goes on where it was, without a gap or a double (2025-11-25,
 // Transports, "Resumability and Redelivery").
 import { ProxyError } from '../errors.ts'
-import { encodeMessage, encodePriming } from '../event-stream/event.ts'
+import { encodeMessage, encodePriming, messageHead } from '../event-stream/event.ts'
 import type { Message } from '../protocol/jsonrpc.ts'
+import type { Sink } from '../protocol/passing.ts'
 import type { EventStream } from './event-stream.ts'
 import type { EventLog, LoggedEvent, Outlet } from './exchange.ts'
 
@@ -90,6 +91,18 @@ export class ResumableStream implements Outlet {
       return true
     }
     return this.connection?.write(text) ?? true
+  }
+
+  /**
+   * The next message in bytes; undefined where it must be held. It is not logged: a client that loses it cannot come
+   * back for it, which EVENTS_GONE will tell.
+   */
+  pass(): Sink | undefined {
+    if (this.resuming > 0 || this.connection === undefined || this.connection.closed) {
+      return undefined
+    }
+    this.sequence++
+    return this.connection.pass(messageHead(`${this.id}-${this.sequence}`))
   }
 
   /** A comment, to keep the connection alive. */

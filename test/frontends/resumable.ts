@@ -14,6 +14,11 @@ function connection() {
     write: (text) => written.push(text) > 0,
     send: () => true,
     comment: (text) => void written.push(text),
+    pass(head) {
+      written.push(head)
+      const write = (chunk: Uint8Array): boolean => written.push(Buffer.from(chunk).toString()) > 0
+      return { write, onceDrained: (task) => task(), end: () => void written.push('\n\n') }
+    },
     onceDrained: (task) => task(),
     close(retry) {
       Object.assign(it, { closed: true, retry })
@@ -189,6 +194,28 @@ t.test('a stream with a hole is not resumed, and its connection stays', async (t
   const again = connection()
   await stream.resume(() => again, 1)
   t.same(told(again.written), ['s1-2 b'], 'what the client has may be gone')
+})
+
+t.test('what passes in bytes has an id of its own and is not kept', async (t) => {
+  const { stream, say } = stage()
+  t.equal(stream.pass(), undefined, 'nobody is there to take it')
+  const first = connection()
+  stream.begin(first, false)
+  say('a')
+  const sink = stream.pass()
+  sink?.write(Buffer.from('{"n":1}'))
+  sink?.end()
+  say('b')
+  t.match(first.written.join(''), /id: s1-2\ndata: \{"n":1\}\n\nevent: message\nid: s1-3\n/)
+  await t.rejects(
+    stream.resume(() => connection(), 1),
+    { code: 'EVENTS_GONE' },
+  )
+  const again = connection()
+  await stream.resume(() => again, 2)
+  t.same(told(again.written), ['s1-3 b'])
+  Object.assign(again, { closed: true })
+  t.equal(stream.pass(), undefined, 'nor is anybody when the connection has closed')
 })
 
 t.test('without a connection events are kept and nothing waits', async (t) => {
