@@ -6,6 +6,7 @@ import { ProxyError } from '../../src/errors.ts'
 import { dialects } from '../../src/protocol/dialects.ts'
 import { readMessage } from '../../src/protocol/jsonrpc.ts'
 import type { Message, Notification, Request, Response } from '../../src/protocol/jsonrpc.ts'
+import { inBytes, streaming } from '../fixtures/bridged-bytes.ts'
 
 /** A message from its JSON text. */
 const m = <T extends Message>(value: unknown): T => {
@@ -195,6 +196,32 @@ t.test('progress goes to its exchange under the token of its client', async (t) 
   t.match(it.hear(note('notifications/progress', { progressToken: 99, progress: 1 })), [
     { type: 'dropped', reason: 'unknown-token' },
   ])
+})
+
+t.test('progress under a token that nobody knows may be of a request in bytes', async (t) => {
+  const progress = (progressToken: unknown) =>
+    ({ type: 'backend', message: note('notifications/progress', { progressToken }) }) as const
+  const it = streaming()
+  it.request(req(1, 'tools/call', { _meta: { progressToken: 'known' } }), 10)
+  t.match(it.feed(progress('mine')), [{ type: 'dropped', reason: 'unknown-token' }])
+  it.request(inBytes(2), 11)
+  it.request(req(3, 'tools/call', { _meta: { progressToken: 3 } }), 12)
+  t.match(it.feed(progress('mine')), [
+    { type: 'deliver', exchange: 11, message: progress('mine').message },
+  ])
+  t.match(it.feed(progress('known')), [{ type: 'deliver', exchange: 10 }])
+  t.match(it.feed(progress(3)), [{ type: 'deliver', exchange: 12 }])
+  it.feed({ type: 'abandoned', exchange: 11, cancels: false, mute: true })
+  t.same(it.feed(progress('mine')), [], 'nobody hears it any more')
+  it.feed({ type: 'backend', message: res(2), exchange: 11 })
+  t.match(it.feed(progress('mine')), [{ type: 'dropped', reason: 'unknown-token' }])
+})
+
+t.test('a request in bytes goes out as it is, whatever its id', async (t) => {
+  const it = streaming()
+  const message = inBytes(2 ** 53)
+  const [sent] = it.request(message, 10)
+  t.equal(sent?.type === 'send' && sent.message, message)
 })
 
 t.test(

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { opened, lost, stateOf, talk, texts, types } from '../fixtures/bridged.ts'
+import { inBytes, streaming } from '../fixtures/bridged-bytes.ts'
 import { initialize, note, req, res } from '../fixtures/conversing.ts'
 
 const cancelled = (requestId: unknown) => note('notifications/cancelled', { requestId })
@@ -61,3 +62,35 @@ t.test('an initialize that we answer ourselves can expire', async (t) => {
     t.same(it.feed({ type: 'backend', message: res(exchange), exchange }), [], 'once')
   }
 })
+
+t.test('a request in bytes is called off by its id, once that has come', async (t) => {
+  const it = streaming()
+  const late = { ...inBytes('x'), idText: 'null', value: { id: null, method: 'tools/call' } }
+  it.request(late, 10)
+  it.request(inBytes('x'), 11)
+  const cancel = { type: 'post', member: 'a', message: cancelled('x') } as const
+  const outputs = it.feed(cancel)
+  t.same(types(outputs), ['fail', 'send', 'abort'])
+  t.match(outputs, [{ exchange: 11 }, { message: { method: 'notifications/cancelled' } }])
+  t.same(it.feed(cancel), [])
+  t.same([...it.conversation.exchanges.keys()], [10])
+})
+
+t.test(
+  'a client that goes while its response passes is not waited for, nor is that a cancel',
+  async (t) => {
+    for (const mute of [true, false]) {
+      const it = streaming()
+      it.request(req(1, 'tools/call'), 10)
+      it.feed({ type: 'passing', exchange: 10 })
+      const outputs = it.feed({ type: 'abandoned', exchange: 10, cancels: false, mute })
+      t.match(outputs, [
+        { type: 'fail', exchange: 10, error: { code: 'CANCELLED' } },
+        { type: 'abort', message: { idText: '1' } },
+      ])
+      t.equal(outputs.length, 2, 'the backend is told nothing')
+      t.equal(it.conversation.exchanges.size, 0)
+      t.same(it.feed({ type: 'abandoned', exchange: 10, cancels: false, mute }), [])
+    }
+  },
+)

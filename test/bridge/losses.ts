@@ -1,6 +1,7 @@
 import t from 'tap'
 import { ProxyError } from '../../src/errors.ts'
 import { lost, opened, talk, texts, types } from '../fixtures/bridged.ts'
+import { inBytes, streaming } from '../fixtures/bridged-bytes.ts'
 import { initialize, note, req, res } from '../fixtures/conversing.ts'
 
 const unknown = new ProxyError('BACKEND_SESSION_LOST', 'unknown session')
@@ -84,4 +85,77 @@ t.test('what fails without having been asked for changes nothing', async (t) => 
   t.same(it.feed({ type: 'undelivered', exchange: 99, error: refused, mayHaveRun: true }), [])
   t.same(it.feed({ type: 'delivered', exchange: 99 }), [])
   t.equal(it.conversation.phase, 'open')
+})
+
+const unreachable = new ProxyError('BACKEND_UNREACHABLE', 'broken off')
+
+t.test('a request whose response has begun to pass is not sent again', async (t) => {
+  for (const error of [lost, unreachable, unknown, refused]) {
+    for (const mayHaveRun of [true, false]) {
+      const it = streaming()
+      it.request(req(1, 'resources/read', { uri: 'x' }), 10)
+      it.feed({ type: 'passing', exchange: 10 })
+      const outputs = it.feed({ type: 'undelivered', exchange: 10, error, mayHaveRun })
+      t.match(outputs, [{ type: 'fail', exchange: 10, error }], error.code)
+      t.equal(outputs.length, 1)
+      t.equal(it.conversation.exchanges.size, 0)
+    }
+  }
+})
+
+t.test('nor when the backend session ends', async (t) => {
+  const it = streaming()
+  it.request(req(1, 'resources/read', { uri: 'x' }), 10)
+  it.request(req(2, 'resources/read', { uri: 'x' }), 11)
+  for (const exchange of [10, 11]) it.feed({ type: 'delivered', exchange })
+  it.feed({ type: 'passing', exchange: 10 })
+  const outputs = it.feed({ type: 'gone', error: lost })
+  t.match(outputs, [{ type: 'fail', exchange: 10, error: lost }, { type: 'reopen' }])
+  t.same([...it.conversation.exchanges.keys()], [11], 'but the other one, whose has not')
+})
+
+t.test('a request that nobody has kept is not sent again', async (t) => {
+  for (const error of [lost, unreachable, refused]) {
+    for (const mayHaveRun of [true, false]) {
+      const it = streaming()
+      it.request(inBytes(1, 'resources/read'), 10)
+      const outputs = it.feed({ type: 'undelivered', exchange: 10, error, mayHaveRun })
+      t.match(outputs, [{ type: 'fail', exchange: 10, error }], error.code)
+      t.equal(outputs.length, 1)
+      t.equal(it.conversation.phase, 'open')
+    }
+  }
+  const it = streaming()
+  it.request(inBytes(1, 'resources/read'), 10)
+  it.feed({ type: 'delivered', exchange: 10 })
+  t.same(types(it.feed({ type: 'gone', error: lost })), ['fail'], 'nor when the session ends')
+  t.equal(it.conversation.exchanges.size, 0)
+})
+
+t.test('one that meets a forgotten session shows that it is lost, and fails', async (t) => {
+  const it = streaming()
+  it.request(inBytes(1), 10)
+  const input = { type: 'undelivered', exchange: 10, error: unknown, mayHaveRun: false } as const
+  t.match(it.feed(input), [{ type: 'fail', exchange: 10, error: unknown }])
+  t.equal(it.conversation.phase, 'lost')
+  t.match(it.request(req(2, 'tools/call'), 11), [{ type: 'reopen', losses: 0 }])
+  const [handshake] = it.feed({ type: 'reopened' })
+  const exchange = handshake?.type === 'send' ? handshake.exchange : undefined
+  const message = res(exchange, { protocolVersion: '2025-06-18' })
+  const restored = it.feed({ type: 'backend', message, ...(exchange && { exchange }) })
+  const sent = restored.flatMap((each) => (each.type === 'send' ? [each.exchange] : []))
+  t.same(sent, [undefined, 11], 'only what came after it')
+})
+
+t.test('one that has to wait for a session is sent when there is one, as it is', async (t) => {
+  const it = streaming()
+  it.feed({ type: 'gone', error: lost })
+  const waiting = inBytes(1)
+  t.match(it.request(waiting, 10), [{ type: 'reopen' }])
+  const [handshake] = it.feed({ type: 'reopened' })
+  const exchange = handshake?.type === 'send' ? handshake.exchange : undefined
+  const message = res(exchange, { protocolVersion: '2025-06-18' })
+  const restored = it.feed({ type: 'backend', message, ...(exchange && { exchange }) })
+  const last = restored.at(-1)
+  t.equal(last?.type === 'send' && last.message, waiting)
 })

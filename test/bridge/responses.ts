@@ -1,6 +1,8 @@
 import t from 'tap'
-import { opened, stateOf, talk, types } from '../fixtures/bridged.ts'
+import { lost, opened, stateOf, talk, types } from '../fixtures/bridged.ts'
+import { inBytes, streaming } from '../fixtures/bridged-bytes.ts'
 import { initialize, message, note, req, res } from '../fixtures/conversing.ts'
+import { mayPass } from '../../src/bridge/responses.ts'
 import type { Response } from '../../src/protocol/jsonrpc.ts'
 
 const error = (id: unknown, text: string, code = -32601): Response =>
@@ -104,3 +106,58 @@ t.test('a refused initialize leaves the session to be begun', async (t) => {
   t.same(types(it.feed({ type: 'backend', message: error(1, 'no') })), ['finish'])
   t.equal(it.conversation.phase, 'fresh')
 })
+
+const unsafe = { idText: '9007199254740993', value: { id: 2 ** 53, method: 'tools/call' } }
+
+t.test('a response may pass in bytes where nothing in it is read or changed', async (t) => {
+  const it = streaming()
+  it.request(req(1, 'tools/call'), 10)
+  it.request(req('a', 'resources/read'), 11)
+  it.request(inBytes(2), 12)
+  for (const number of [10, 11, 12]) t.equal(mayPass(it.conversation, number), true, `${number}`)
+  it.request(req(3, 'tools/list'), 13)
+  t.equal(mayPass(it.conversation, 13), false, 'tools say whether they may be called twice')
+  t.equal(mayPass(it.conversation, 99), false, 'nobody has asked for it')
+  it.request({ ...req(0, 'tools/call'), ...unsafe }, 14)
+  t.equal(mayPass(it.conversation, 14), false, 'its id went out as another one')
+  it.request(initialize('again'), 15)
+  t.equal(mayPass(it.conversation, 15), false, 'it settles what is spoken')
+})
+
+t.test('the response to a request of our own is read', async (t) => {
+  const it = streaming()
+  it.request(req(1, 'logging/setLevel', { level: 'debug' }), 10)
+  it.feed({ type: 'backend', message: res(1), exchange: 10 })
+  it.feed({ type: 'gone', error: lost })
+  it.request(req(2, 'tools/call'), 11)
+  const [handshake] = it.feed({ type: 'reopened' })
+  const exchange = handshake?.type === 'send' ? handshake.exchange : undefined
+  const message = res(exchange, { protocolVersion: '2025-06-18' })
+  it.feed({ type: 'backend', message, ...(exchange && { exchange }) })
+  const ours = [...it.conversation.exchanges].find(([, { purpose }]) => purpose === 'restore')
+  t.ok(ours)
+  t.equal(mayPass(it.conversation, ours?.[0] ?? 0), false)
+  t.equal(mayPass(it.conversation, 11), true)
+})
+
+t.test('on one stream none passes: their ids are ours', async (t) => {
+  const it = opened()
+  it.request(req('q', 'tools/call'), 10)
+  t.equal(mayPass(it.conversation, 10), false)
+})
+
+t.test(
+  'a response that has passed ends its exchange, and a second one is for nobody',
+  async (t) => {
+    const it = streaming()
+    it.request(req(1, 'tools/call'), 10)
+    t.same(it.feed({ type: 'passing', exchange: 10 }), [])
+    t.equal(it.conversation.exchanges.get(10)?.passing, true)
+    t.same(it.feed({ type: 'passed', exchange: 10 }), [])
+    t.equal(it.conversation.exchanges.size, 0)
+    t.same(types(it.feed({ type: 'backend', message: res(1), exchange: 10 })), ['dropped'])
+    const before = stateOf(it.conversation)
+    for (const type of ['passing', 'passed'] as const) t.same(it.feed({ type, exchange: 10 }), [])
+    t.equal(stateOf(it.conversation), before)
+  },
+)

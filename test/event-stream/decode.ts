@@ -315,3 +315,173 @@ t.test('no input takes more than its share of time', async (t) => {
     t.ok(four < 9 * one + 50, `${name}: ${one.toFixed(1)} ms, then ${four.toFixed(1)} ms`)
   }
 })
+
+interface Poured {
+  /** What came in order: decoded messages as we would write them, `offer`, and the texts of large events. */
+  readonly log: string[]
+  readonly offers: number
+}
+
+const dull = '.'.repeat(140_000)
+/** Large, and what a decoder must not be misled by: line ends and fields written inside it. */
+const large = (id: number): string =>
+  `{"jsonrpc":"2.0","id":${id},"result":{"a":"é☃😀 \\n\\ndata: x","b":"${dull}é"}}`
+
+/** Feeds a decoder whose large events are taken, or not, from their heads. */
+function pour(
+  chunks: Iterable<Uint8Array>,
+  { takes = true, end = true, limit = 1 << 20 } = {},
+): Poured {
+  const log: string[] = []
+  let offers = 0
+  const decoder = createDecoder(
+    { maxEventBytes: limit, rules: {}, endpoints: false },
+    {
+      decoded: (value) => log.push(value.kind === 'message' ? value.message.text : value.kind),
+      repaired: (rule) => log.push(`repaired: ${rule}`),
+      large(head) {
+        offers++
+        if (!takes) return undefined
+        const begun = Buffer.from(head).toString('latin1')
+        const pieces: Buffer[] = []
+        return {
+          write: (chunk) => pieces.push(Buffer.from(chunk)) > 0,
+          onceDrained: (task) => task(),
+          end() {
+            const whole = Buffer.concat(pieces)
+            const agrees = whole.toString('latin1').startsWith(begun)
+            log.push(agrees ? `poured: ${whole.toString()}` : 'the head is not the beginning')
+          },
+        }
+      },
+    },
+  )
+  for (const chunk of chunks) decoder.feed(chunk)
+  if (end) decoder.end()
+  return { log, offers }
+}
+
+/** Chunks as a socket brings them, and the cut that is to be tried. */
+function* socket(text: string, cut?: number, size = 16_384): Generator<Uint8Array> {
+  const bytes = Buffer.from(text)
+  const stops = [cut ?? 0, bytes.length]
+  for (let at = 0; at < bytes.length;) {
+    const next = Math.min(at + size, stops.find((stop) => stop > at) ?? bytes.length)
+    yield bytes.subarray(at, next)
+    at = next
+  }
+}
+
+t.test('a large event is offered once and poured as it comes, between what is small', async (t) => {
+  for (const end of ['\n', '\r\n', '\r']) {
+    const event = `event: message${end}id: 7${end}data: ${large(2)}${end}${end}`
+    const stream = `data: ${answer(1)}${end}${end}${event}data:${large(3)}${end}${end}data: ${answer(4)}${end}${end}`
+    const expected = [answer(1), `poured: ${large(2)}`, `poured: ${large(3)}`, answer(4)]
+    for (const size of [16_384, 1000, 65_536]) {
+      const { log, offers } = pour(socket(stream, undefined, size))
+      t.same(log, expected, `${JSON.stringify(end)}, chunks of ${size}`)
+      t.equal(offers, 2)
+    }
+  }
+})
+
+t.test('wherever its beginning and its end are cut', async (t) => {
+  for (const end of ['\n', '\r\n', '\r']) {
+    const first = `data: ${large(1)}`
+    const stream = `${first}${end}${end}data: ${answer(2)}${end}${end}`
+    const expected = JSON.stringify([`poured: ${large(1)}`, answer(2)])
+    const length = Buffer.byteLength(first)
+    const places = [
+      ...Array.from({ length: 12 }, (_, at) => at),
+      ...Array.from({ length: 12 }, (_, at) => 65_540 + at),
+      ...Array.from({ length: 24 }, (_, at) => length - 8 + at),
+    ]
+    const odd = places.filter((cut) => JSON.stringify(pour(socket(stream, cut)).log) !== expected)
+    t.same(odd, [], JSON.stringify(end))
+  }
+  const bytes = Buffer.from(`data: ${large(1)}\n\n`)
+  t.same(pour(everyByte(bytes)).log, [`poured: ${large(1)}`], 'and split at every byte')
+})
+
+t.test('one that is refused is decoded whole, and not offered again', async (t) => {
+  const stream = `data: ${large(1)}\n\ndata: ${answer(2)}\n\n`
+  for (const size of [16_384, 999]) {
+    const { log, offers } = pour(socket(stream, undefined, size), { takes: false })
+    t.same(log, [large(1), answer(2)])
+    t.equal(offers, 1)
+  }
+  t.throws(() => pour(socket(stream), { takes: false, limit: 90_000 }), { code: 'EVENT_TOO_LARGE' })
+  t.doesNotThrow(() => pour(socket(stream), { limit: 90_000 }), 'what is poured is not held')
+})
+
+t.test('what is held, or not one plain line of a message, is never offered', async (t) => {
+  const filler = `"${dull}"`
+  const cases: Record<string, string> = {
+    'as large as may be held': `data: ${answer(1)}${' '.repeat(65_536 - 6 - answer(1).length)}\n\n`,
+    'many lines': `data: {"jsonrpc":"2.0","id":1,\ndata: "result":{"x":${filler}}}\n\n`,
+    'another name': `event: response\ndata: ${large(1)}\n\n`,
+    'a comment': `: ${dull}\n\ndata: ${answer(1)}\n\n`,
+    'no field': `${dull}\n\ndata: ${answer(1)}\n\n`,
+    'no field, though it begins like one': `datas: ${large(2)}\n\ndata: ${answer(1)}\n\n`,
+    'another field': `id: ${dull}\ndata: ${answer(1)}\n\n`,
+    'a line to be mended': ` data: ${large(1)}\n\n`,
+    'behind an event without its blank line': `data: ${answer(1)}\ndata: ${large(2)}\n\n`,
+    'lines without a field name': `data: {\n"jsonrpc":"2.0","id":1,\n"result":{"x":${filler}}}\n\n`,
+    'behind lines that wait for more': `data: {"a":\n"b",\n\ndata: ${large(1)}\n\n`,
+  }
+  for (const [name, stream] of Object.entries(cases)) {
+    const { log, offers } = pour(socket(stream))
+    t.equal(offers, 0, name)
+    const messages = log.filter((each) => each.startsWith('{'))
+    t.match(messages[0] ?? '', /"id":1,/, name)
+    t.same(log.includes('error'), name === 'behind lines that wait for more', name)
+  }
+})
+
+t.test('nor is one that a missing blank line would join to the event before', async (t) => {
+  const before = `data: ${answer(1)}\n`
+  const { log, offers } = pour(socket(`${before}data: ${large(2)}\n\n`, before.length))
+  t.same(log, [answer(1), 'repaired: missing-blank-line', large(2)])
+  t.equal(offers, 0)
+})
+
+t.test('one that comes in one chunk is decoded like any other', async (t) => {
+  const { log, offers } = pour(whole(Buffer.from(`data: ${large(1)}\n\n`)))
+  t.same(log, [large(1)])
+  t.equal(offers, 0)
+})
+
+t.test('a stream that ends inside a large event has broken off', async (t) => {
+  const ends = { code: 'BACKEND_STREAM_ENDED', message: /large event/ }
+  const text = `data: ${large(1)}`
+  for (const length of [66_000, text.length - 1]) {
+    const chunks = [...socket(text.slice(0, length))]
+    t.throws(() => pour(chunks), ends)
+    t.same(pour(chunks, { end: false }).log, [], 'and it has not ended in good order')
+  }
+})
+
+t.test('ids of large events count', async (t) => {
+  const options = { maxEventBytes: 1 << 20, rules: {}, endpoints: false }
+  const sink = { write: () => true, onceDrained() {}, end() {} }
+  const decoder = createDecoder(options, { decoded() {}, repaired() {}, large: () => sink })
+  for (const chunk of socket(`id: 7\ndata: ${large(1)}\n`)) decoder.feed(chunk)
+  t.equal(decoder.lastEventId, '')
+  decoder.feed(Buffer.from('\n'))
+  t.equal(decoder.lastEventId, '7')
+})
+
+t.test('what a sink throws comes to whoever feeds', async (t) => {
+  const options = { maxEventBytes: 1 << 20, rules: {}, endpoints: false }
+  const gone = (): never => {
+    throw new Error('gone')
+  }
+  for (const wrong of ['write', 'end']) {
+    const sink = { write: () => true, onceDrained() {}, end() {}, [wrong]: gone }
+    const decoder = createDecoder(options, { decoded() {}, repaired() {}, large: () => sink })
+    const feed = () => {
+      for (const chunk of socket(`data: ${large(1)}\n`)) decoder.feed(chunk)
+    }
+    t.throws(feed, { message: 'gone' }, wrong)
+  }
+})

@@ -9,6 +9,7 @@ import {
   sendJson,
 } from '../../src/frontends/reply.ts'
 import type { PostAnswer, PostAnswerOptions, Tools } from '../../src/frontends/reply.ts'
+import type { ErrorCode } from '../../src/errors.ts'
 import { failure, notification, request, result } from '../../src/protocol/jsonrpc.ts'
 import type { Request } from '../../src/protocol/jsonrpc.ts'
 import type { Visit } from '../../src/frontends/exchange.ts'
@@ -318,3 +319,127 @@ t.test('what needs no answer is accepted with an empty one', async (t) => {
   t.equal(whole.status, 202)
   t.equal(whole.headers['content-length'], '0')
 })
+
+t.test('a response in bytes is the whole answer', async (t) => {
+  const text = '{"jsonrpc":"2.0",\n"id":1,"result":{}}'
+  for (const [length, events] of [
+    [text.length, true],
+    [undefined, true],
+    [text.length, false],
+  ] as const) {
+    const { post, clock } = await answering(t, { events })
+    const { answer, reply, headers, response } = await post(1)
+    headers['mcp-session-id'] = 'fresh'
+    const sink = reply().pass(length)
+    clock.advance(60_000)
+    t.equal(reply().send(note), true, 'what else there was to say is not said')
+    sink?.write(Buffer.from(text.slice(0, 10)))
+    sink?.write(Buffer.from(text.slice(10)))
+    sink?.end()
+    const whole = await answer
+    t.equal(whole.status, 200)
+    t.equal(whole.body, text, 'as it came')
+    t.match(whole.headers, {
+      'content-type': 'application/json',
+      'cache-control': 'no-store',
+      'mcp-session-id': 'fresh',
+    })
+    t.equal(whole.headers['content-length'], length && String(length))
+    t.doesNotThrow(() => reply().finish(done(1)), 'and the last word')
+    t.ok(response.writableFinished)
+  }
+})
+
+t.test('on a stream, a response in bytes is its last event, on one clean line', async (t) => {
+  for (const json of [true, false]) {
+    const { post, clock } = await answering(t, { json })
+    const { answer, reply } = await post(1)
+    if (json) reply().send(note)
+    const sink = reply().pass(99)
+    clock.advance(60_000)
+    for (const text of ['{"jsonrpc":"2.0",', '\n"id":1,"result":', '{"t":"\u2028"}}']) {
+      sink?.write(Buffer.from(text))
+    }
+    sink?.end()
+    const whole = await answer
+    t.ok(isEvents(whole), `takes JSON: ${json}`)
+    t.notOk('content-length' in whole.headers)
+    const event = 'event: message\ndata: {"jsonrpc":"2.0", "id":1,"result":{"t":"\\u2028"}}\n\n'
+    t.equal(whole.body, json ? `event: message\ndata: ${note.text}\n\n${event}` : event)
+  }
+})
+
+t.test('where an answer is to be held, there is no place for bytes', async (t) => {
+  const several = await answering(t, { batch: true })
+  const batch = await several.post(1, 2)
+  t.equal(batch.reply(0).pass(9), undefined, 'among others')
+  const one = await answering(t, { batch: true })
+  const alone = await one.post(1)
+  t.equal(alone.reply().pass(9), undefined, 'in a batch of one')
+  for (const { reply, answer } of [batch, alone]) {
+    for (const index of reply === batch.reply ? [0, 1] : [0]) reply(index).finish(done(1))
+    t.match((await answer).body, done(1).text, 'and it gets its answer all the same')
+  }
+  const { url, answers } = await answering(t)
+  const going = new AbortController()
+  const { value } = request('1', 'tools/call')
+  postJson(url, value, { signal: going.signal }).catch(() => undefined)
+  const { replies, response } = await waitFor(() => answers[0])
+  going.abort()
+  await waitFor(() => response.destroyed)
+  t.equal(replies[0]?.pass(9), undefined, 'for a client that has gone')
+})
+
+t.test('half a response in bytes never looks like a whole one', async (t) => {
+  const codes: ErrorCode[] = ['BACKEND_STREAM_ENDED', 'BACKEND_ANSWER_INVALID', 'CANCELLED']
+  const forms: [length: number | undefined, json: boolean][] = [
+    [36, true],
+    [undefined, true],
+    [36, false],
+  ]
+  for (const code of codes) {
+    for (const [length, json] of forms) {
+      const { post, connections } = await answering(t, { json })
+      const { answer, reply } = await post(1)
+      const sink = reply().pass(length)
+      sink?.write(Buffer.from('{"jsonrpc":"2.0",'))
+      reply().fail(new ProxyError(code, 'no more'))
+      await t.rejects(answer, { code: 'ECONNRESET' }, code)
+      await waitFor(() => connections() === 0, { what: 'the connection to be gone' })
+      t.throws(() => sink?.write(Buffer.from('x')), { code: 'CANCELLED' })
+    }
+  }
+})
+
+t.test('a client that does not read a response in bytes is cut off, with its route', async (t) => {
+  const { post, clock, cuts } = await answering(t)
+  const { answer, reply, response } = await post(1)
+  answer.catch(() => undefined)
+  const sink = reply().pass(undefined)
+  // More than the sockets hold, in one tick: nobody has had time to read it.
+  const more = sink?.write(Buffer.alloc(32 << 20, 'x'))
+  t.equal(more, false)
+  clock.advance(60_000)
+  t.same(cuts, ['it read nothing for 60000 ms'])
+  t.ok(response.destroyed)
+})
+
+t.test(
+  'a body that proves wrong at its end has the status of one that is read whole',
+  async (t) => {
+    const codes: [ErrorCode, number][] = [
+      ['BODY_INVALID', 400],
+      ['MESSAGE_INVALID', 400],
+      ['BODY_TIMEOUT', 408],
+      ['BODY_TOO_LARGE', 413],
+    ]
+    for (const [code, status] of codes) {
+      const { post } = await answering(t)
+      const { answer, reply } = await post(7)
+      reply().fail(new ProxyError(code, 'wrong'))
+      const whole = await answer
+      t.equal(whole.status, status)
+      t.match(JSON.parse(whole.body), { id: 7, error: { message: 'wrong' } })
+    }
+  },
+)
