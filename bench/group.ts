@@ -17,6 +17,7 @@ export interface GroupOptions {
   readonly seconds: number
   /** For configuration files and logs. */
   readonly directory: string
+  /** A directory for CPU profiles of Causeway; undefined for none. */
   readonly profiles: string | undefined
 }
 
@@ -170,13 +171,17 @@ async function attempt(entry: Entry, step: () => Promise<void>): Promise<void> {
 async function begin(entry: Entry, { backend, load, options }: Stage): Promise<void> {
   const { contestant, workload } = entry
   const { crossing } = workload
-  const directory = join(options.directory, contestant.name.replaceAll(/\W+/g, '-'))
+  const fileName = (text: string): string => text.replaceAll(/\W+/g, '-')
+  const directory = join(options.directory, fileName(contestant.name))
   mkdirSync(directory, { recursive: true })
   entry.running = await contestant.start({
     crossing,
     backendPort: backend.port,
     directory,
-    profiles: options.profiles,
+    profile:
+      options.profiles === undefined
+        ? undefined
+        : join(options.profiles, `${fileName(`${workload.name} ${contestant.name}`)}.cpuprofile`),
   })
   const { pid, port, path } = entry.running
   await load.open(contestant.name, {

@@ -39,6 +39,7 @@ async function measureWorkloads(options: Options, directory: string): Promise<Re
   const chosen = workloads(quick).filter(({ id }) => only.length === 0 || only.includes(id))
   const results: Result[] = []
   for (const workload of chosen) {
+    const begun = performance.now()
     const choice = { ...options, named: options.contestants }
     const rows = await runGroup(workload, contestantsFor(workload, choice), {
       quick,
@@ -48,7 +49,7 @@ async function measureWorkloads(options: Options, directory: string): Promise<Re
       profiles: profile ? resultsDirectory : undefined,
     })
     results.push({ workload, rows })
-    say(renderWorkload({ workload, rows }))
+    say(`${renderWorkload({ workload, rows })}\n(${Math.round(performance.now() - begun)} ms)\n`)
   }
   return results
 }

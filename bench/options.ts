@@ -25,7 +25,7 @@ export const usage = `npm run bench -- [options]
   --seconds S             length of one measured window
   --chains                chains of npm tools too, which npx fetches
   --growth                cost by number of sessions and size of events, instead of the workloads
-  --profile               CPU profiles of Causeway in bench/results
+  --profile               CPU profiles of Causeway in bench/results, which makes it slower
 `
 
 /** The options, or what is wrong with the command line. */
@@ -60,7 +60,7 @@ export function readOptions(
       repetitions:
         values.repetitions === undefined
           ? undefined
-          : positive('--repetitions', values.repetitions),
+          : Math.ceil(positive('--repetitions', values.repetitions)),
       seconds: positive('--seconds', values.seconds ?? (quick ? '0.25' : '1')),
     }
   } catch (error) {

@@ -37,7 +37,8 @@ export function renderSetting(machine: Machine, command: string, names: readonly
 - machine: ${machine.cpu}, ${machine.cores} cores, ${machine.memory}, ${machine.kernel}, Node ${machine.node}, ${machine.files.toLocaleString('en')} open files, load ${machine.load} before the start
 - pinning: ${machine.pinning}
 - versions: ${versions.join('; ')}
-- CPU: user and system of the contestant's process tree. For *direct*, in brackets, of the backend and the load generator: what the bench itself costs. Medians over the repetitions.
+- CPU: user and system of the contestant's process tree. For *direct*, in brackets, of the backend and the load generator: what the bench itself costs
+- medians over the repetitions; a ratio is the median of the ratios within each repetition
 `
 }
 

@@ -1,7 +1,7 @@
 // Causeway itself, compiled, and started by its bin as a user starts it: defaults throughout, with metrics and a log at
 // info that goes to a file.
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { stringify } from 'yaml'
 import { start } from '../processes.ts'
 import { ownVersion } from '../versions.ts'
@@ -46,8 +46,11 @@ async function startCauseway(
     }),
   )
   const output = openSync(log, 'w')
+  const { profile } = setting
   const profiling =
-    setting.profiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${setting.profiles}`]
+    profile === undefined
+      ? []
+      : ['--cpu-prof', `--cpu-prof-dir=${dirname(profile)}`, `--cpu-prof-name=${basename(profile)}`]
   const started = start({
     core: 'proxy',
     command: process.execPath,

@@ -12,8 +12,8 @@ export interface Setting {
   readonly backendPort: number
   /** A directory of the contestant's own, for its files. */
   readonly directory: string
-  /** Where to leave profiles of Causeway; undefined for none. */
-  readonly profiles: string | undefined
+  /** The file that a CPU profile of Causeway is to be left in; undefined for none. */
+  readonly profile: string | undefined
 }
 
 export interface RunningContestant {

@@ -26,6 +26,8 @@ function without(json: string, text: string): string {
 export function createCalls(load: CallsLoad, options: JobOptions, progress: Progress): Job {
   const { target, pids } = options
   const callers: Caller[] = []
+  /** One for each worker, whose sessions share it. */
+  const posts: Connection[] = []
   /** Which caller each worker takes next: the worker's own ones in turn. */
   const turns = Array.from({ length: load.parallel }, () => 0)
   const { bytes } = load
@@ -58,15 +60,18 @@ export function createCalls(load: CallsLoad, options: JobOptions, progress: Prog
 
   const run = async (goOn: GoOn): Promise<Sample> => {
     // Idle connections may have been closed since the last time, and opening them is not to be measured.
-    for (const { session } of callers) await session.post.reopen()
+    for (const post of posts) await post.reopen()
     for (let worker = 0; worker < load.parallel; worker++) await work(worker)
     return measured({ pids, workers: load.parallel, goOn, work })
   }
 
   return {
     async open() {
+      while (posts.length < load.parallel) posts.push(await Connection.open(target.port))
       for (let index = 0; index < load.sessions; index++) {
-        const session = await openSession(target, await Connection.open(target.port))
+        const post = posts[index % posts.length]
+        if (post === undefined) throw new Error('a load needs one call at a time at least')
+        const session = await openSession(target, post)
         callers.push({ session, name: `s${index}`, calls: 0 })
         progress()
       }
@@ -78,8 +83,9 @@ export function createCalls(load: CallsLoad, options: JobOptions, progress: Prog
     async close() {
       for (const { session } of callers) {
         await session.close()
-        session.post.close()
+        progress()
       }
+      for (const post of posts) post.close()
     },
   }
 }

@@ -56,7 +56,8 @@ export function createIdle(load: IdleLoad, options: JobOptions, progress: Progre
       15_000,
     )
 
-  const run = async (streams: number): Promise<Sample> => {
+  const run = async (): Promise<Sample> => {
+    const { streams } = load
     const begun = performance.now()
     const others = await openStreams(backendPort)
     const before = await settledRss(pids, progress)
@@ -83,18 +84,18 @@ export function createIdle(load: IdleLoad, options: JobOptions, progress: Progre
   return {
     open: () => Promise.resolve(),
     async warm(units) {
-      await run(units)
+      await closeAll(await openMany(units, () => undefined))
     },
-    run: () => run(load.streams),
+    run,
     close: () => Promise.resolve(),
   }
 }
 
-/** The resident bytes once they have stood still for a second, or after 5 s. */
+/** The resident bytes once they have stood still for three quarters of a second, or after 5 s. */
 async function settledRss(pids: readonly number[], progress: Progress): Promise<number> {
   const interval = 250
   let last = rssOf(pids)
-  for (let waited = 0, still = 0; waited < 5000 && still < 1000; waited += interval) {
+  for (let waited = 0, still = 0; waited < 5000 && still < 750; waited += interval) {
     await pause(interval)
     progress()
     const now = rssOf(pids)

@@ -82,7 +82,7 @@ export function workloads(quick: boolean): readonly Workload[] {
     load,
     unit: 'events',
   })
-  const streams = quick ? 500 : 5000
+  const streams = quick ? 2000 : 5000
   return [
     call('W1', both),
     call('W2', toSse),

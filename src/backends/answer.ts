@@ -58,6 +58,10 @@ export interface AnswerListener {
 const pageBytes = 65_536
 const shownCharacters = 200
 
+const charsetOf = (contentType: string): string =>
+  /charset\s*=\s*"?([^\s;"]+)/i.exec(contentType)?.[1] ?? 'utf-8'
+const isUtf8 = (contentType: string): boolean => /^utf-?8$/i.test(charsetOf(contentType))
+
 const shown = (text: string): string => text.replace(/\s+/g, ' ').trim().slice(0, shownCharacters)
 const titleOf = (page: string): string => shown(/<title[^>]*>([^<]*)/i.exec(page)?.[1] ?? '')
 
@@ -67,9 +71,8 @@ function textOf(chunks: readonly Uint8Array[], contentType: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch {
-    const charset = /charset\s*=\s*"?([^\s;"]+)/i.exec(contentType)?.[1] ?? 'utf-8'
     try {
-      return new TextDecoder(charset).decode(bytes)
+      return new TextDecoder(charsetOf(contentType)).decode(bytes)
     } catch {
       return new TextDecoder().decode(bytes)
     }
@@ -119,7 +122,7 @@ export function readAnswer(
       if (sink !== undefined) return void sink.write(chunk)
       chunks.push(chunk)
       size += chunk.length
-      if (form === 'json' && size > heldBytes && !offered) {
+      if (form === 'json' && size > heldBytes && !offered && isUtf8(contentType)) {
         offer()
         if (sink !== undefined) return
       }

@@ -12,6 +12,7 @@ import { dispatch } from './http-dispatch.ts'
 import type { RawAnswer } from './http-dispatch.ts'
 import { httpFailure } from './http-failure.ts'
 import type { HttpFailure } from './http-failure.ts'
+import { onDemand } from './on-demand.ts'
 import { pathOf, redirectTarget } from './origins.ts'
 
 export type { HttpAnswer } from './http-answer.ts'
@@ -127,7 +128,11 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
   }
 
   /** One try, with its redirects. */
-  const follow = async (call: HttpGet, once: (url: URL) => Promise<Attempt>): Promise<Attempt> => {
+  const follow = async (
+    call: HttpGet & { readonly body?: unknown },
+    once: (url: URL) => Promise<Attempt>,
+  ): Promise<Attempt> => {
+    const sentOnce = call.body !== undefined && typeof call.body !== 'string'
     const asked = call.url.href
     let url = redirected.get(asked) ?? call.url
     for (let hops = 0; ; hops++) {
@@ -136,7 +141,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       const { status, headers } = got.answer
       // 303 turns a POST into a GET, which no MCP endpoint can mean.
       const redirects = [301, 302, 307, 308].includes(status)
-      if (!redirects) {
+      if (!redirects || sentOnce) {
         if (status === 404 || status === 410) redirected.delete(asked)
         else if (hops > 0) remember(asked, url)
         return got
@@ -201,29 +206,27 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     }
   }
 
-  /** POSTs what can be sent once. */
-  const pass = async (
+  /** POSTs what can be sent once: it is tried again only as long as no connection has stood. */
+  const pass = (
     call: HttpPost,
     headers: Headers,
     { stream, length }: Passing,
-  ): Promise<HttpOutcome> => {
-    const url = redirected.get(call.url.href) ?? call.url
-    const got = await attempt(call, url, () =>
-      dispatch(
-        poolFor(url.origin),
-        {
-          path: pathOf(url),
-          method: 'POST',
-          headers:
-            length === undefined ? headers : { ...headers, 'content-length': String(length) },
-          body: stream as Readable,
-        },
-        call.signal,
+  ): Promise<HttpOutcome> =>
+    deliver(call, false, (url) =>
+      attempt(call, url, () =>
+        dispatch(
+          poolFor(url.origin),
+          {
+            path: pathOf(url),
+            method: 'POST',
+            headers:
+              length === undefined ? headers : { ...headers, 'content-length': String(length) },
+            body: onDemand(stream as Readable),
+          },
+          call.signal,
+        ),
       ),
     )
-    if ('answer' in got) return { ok: true, answer: got.answer }
-    return { ok: false, error: got.error, mayHaveRun: got.sent }
-  }
 
   return {
     post(call) {

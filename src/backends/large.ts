@@ -9,10 +9,10 @@ export interface PassOptions {
   /** The route's name. */
   readonly route: string
   /**
-   * What this backend has sent so far carried its ids as they were given, so it may be believed where the id comes
-   * behind the result. Some backends put it there and some change it; but none has been seen to do so at times.
+   * What is known of the backend: that it has answered before and nothing had to be mended, that something had to, or
+   * nothing yet. No backend has been seen to err at times only, so what comes behind the head is believed of a good one.
    */
-  readonly faithful: boolean
+  readonly record: 'good' | 'bad' | 'none'
   /** As `BackendListener.pass`, for `request`. */
   readonly open: () => Sink | undefined
 }
@@ -21,15 +21,15 @@ export interface PassOptions {
 export function passLarge(
   request: Request,
   head: readonly Uint8Array[],
-  { route, faithful, open }: PassOptions,
+  { route, record, open }: PassOptions,
 ): Sink | undefined {
   const scan = createEnvelopeScan()
   for (const each of head) scan.push(each)
   const { members } = scan
-  if (scan.state !== 'open' || !members.has('result')) return undefined
-  if (members.has('error') || members.has('method')) return undefined
-  const version = members.get('jsonrpc')
-  if (!faithful && !(names(members, request) && version === '"2.0"')) return undefined
+  if (record === 'bad' || scan.state !== 'open' || !members.has('result')) return undefined
+  const shown = members.has('id') && members.get('jsonrpc') === '"2.0"'
+  if (record === 'none' && !shown) return undefined
+  if ([...members.keys()].some((key) => !known.has(key))) return undefined
   if (members.has('id') && !names(members, request)) return undefined
   const sink = open()
   if (sink === undefined) return undefined
@@ -57,16 +57,8 @@ export function passLarge(
   }
 }
 
-const names = (members: ReadonlyMap<string, string>, request: Request): boolean => {
-  const id = members.get('id')
-  if (id === undefined || id === '') return false
-  return id === request.idText || same(id, request.idText)
-}
+const known = new Set(['jsonrpc', 'id', 'result'])
 
-const same = (one: string, other: string): boolean => {
-  try {
-    return JSON.parse(one) === JSON.parse(other)
-  } catch {
-    return false
-  }
-}
+/** An id is the client's as it wrote it: `7.0` is not `7`, and large numbers that read alike differ. */
+const names = (members: ReadonlyMap<string, string>, request: Request): boolean =>
+  members.get('id') === request.idText

@@ -1,6 +1,7 @@
 // Messages that are POSTed to the backend's one URL, each answered in its POST's own answer: what the `rpc` and `streamable`
 // dialects have in common.
 import { ProxyError } from '../errors.ts'
+import type { RuleName } from '../event-stream/rules.ts'
 import { answers } from '../protocol/jsonrpc.ts'
 import type { Message, Request } from '../protocol/jsonrpc.ts'
 import type { Sink } from '../protocol/passing.ts'
@@ -48,8 +49,9 @@ export class Posts {
   readonly #calls = new Map<Message, Call>()
   #paused = false
   #closed = false
-  /** Its answers have carried the ids of their requests as those were written, and the version. */
-  #faithful = false
+  /** It has answered under the very id, and nothing has been mended yet. */
+  #answered = false
+  #mended = false
 
   constructor(
     target: Target,
@@ -147,7 +149,9 @@ export class Posts {
       if (signal.aborted || passing) return
       this.#listener.message(received, message)
       if (received.kind !== 'response') return
-      this.#faithful = answers(received, message) && received.value['jsonrpc'] === '2.0'
+      const whole = answers(received, message) && received.value['jsonrpc'] === '2.0'
+      if (whole) this.#answered = true
+      else this.#mended = true
       answered = true
     }
     const linger = (): void => {
@@ -159,7 +163,7 @@ export class Posts {
       if (signal.aborted || answered) return undefined
       const sink = passLarge(message, head, {
         route: this.#target.route,
-        faithful: this.#faithful,
+        record: this.#mended ? 'bad' : this.#answered ? 'good' : 'none',
         open: () => this.#listener.pass?.(message, length),
       })
       if (sink === undefined) return undefined
@@ -240,7 +244,10 @@ export class Posts {
     on: Pick<AnswerListener, 'message' | 'large'>,
   ): Promise<Answer> {
     const { route } = this.#target
-    const repaired = this.#options.onRepair.bind(this.#options, route)
+    const repaired = (rule: RuleName, line: string): void => {
+      this.#mended = true
+      this.#options.onRepair(route, rule, line)
+    }
     const reading = readAnswer(
       answer,
       { ...this.#options, route, repaired },

@@ -38,7 +38,8 @@ export function bridge(conversation: Conversation, input: Input): Output[] {
     case 'stray':
       return stray(conversation, input.text)
     case 'passing':
-      return passing(conversation, input.exchange)
+      passing(conversation, input.exchange)
+      return silence(conversation, input.exchange)
     case 'passed':
       conversation.exchanges.delete(input.exchange)
       return []
@@ -238,7 +239,7 @@ function progress(conversation: Conversation, message: Notification): Output[] {
       member: exchange.member,
       exchange: number,
       message:
-        own === undefined || !conversation.remaps
+        own === undefined || JSON.stringify(token) === own
           ? message
           : withValueAt(message, ['params', 'progressToken'], own),
     },

@@ -28,7 +28,8 @@ export function undelivered(
   if (exchange.request.bytes !== undefined) {
     // Nobody has kept it, so it is its client who may send it again.
     const outputs = failed(conversation, number, exchange, error, mayHaveRun)
-    if (lost && conversation.phase === 'open') outputs.push(...lose(conversation, error, true))
+    if (lost && !stale && conversation.phase === 'open')
+      outputs.push(...lose(conversation, error, true))
     return outputs
   }
   if (lost && exchange.purpose === undefined && exchange.repeats < mostRepeats) {

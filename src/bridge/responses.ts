@@ -76,10 +76,9 @@ export function mayPass(conversation: Conversation, number: number): boolean {
 }
 
 /** The client has the beginning of its answer: the request is not to be sent again, nor answered otherwise. */
-export function passing(conversation: Conversation, number: number): Output[] {
+export function passing(conversation: Conversation, number: number): void {
   const exchange = conversation.exchanges.get(number)
   if (exchange !== undefined) exchange.passing = true
-  return []
 }
 
 /** An object on the stream that is no JSON-RPC: an answer to a notification, or noise. */

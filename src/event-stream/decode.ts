@@ -81,6 +81,8 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
   let candidate: string | undefined
   /** Where the rest of the line under way goes. */
   let sink: Sink | undefined
+  /** Where further lines of the same event's data would go. */
+  let open: Sink | undefined
   /** The line under way has been offered. */
   let offered = false
 
@@ -250,13 +252,25 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
     }
     if (end > 0) to.write(chunk.subarray(0, end))
     sink = undefined
+    open = to
+    const lf = chunk[end] === 0x0d && chunk[end + 1] === 0x0a ? 1 : 0
+    return chunk.subarray(end + 1 + lf)
+  }
+
+  /** A line behind a large one: more of its data, or the event is whole. */
+  const follow = (to: Sink, content: string): boolean => {
+    if (content.startsWith('data:')) {
+      to.write(Buffer.from(`\n${valueOf(content)}`))
+      return true
+    }
+    open = undefined
     to.end()
-    // The line's end goes with the rest: an empty line is no event.
-    return chunk.subarray(end + 1)
+    return false
   }
 
   const line = (content: string, bytes: number): void => {
     offered = false
+    if (open !== undefined && !content.startsWith(':') && follow(open, content)) return
     // Comments cost nothing, or a stream that is kept alive by them would meet the limit some day.
     if (content.startsWith(':')) return checkSize(bytes)
     size += bytes + 1
@@ -342,6 +356,7 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
         throw new ProxyError('BACKEND_STREAM_ENDED', 'the backend broke a large event off')
       }
       lines.end()
+      if (open !== undefined) follow(open, '')
       giveUp()
       if (!early && may('unterminated-event') && name !== 'endpoint' && isComplete())
         dispatchEarly()

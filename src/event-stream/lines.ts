@@ -22,6 +22,7 @@ export function createLines(
   let waiting = 0
   /** The last chunk may have ended inside a character. */
   let carries = false
+  /** The end of what was fed: a character may have begun there. */
   let last: Uint8Array = new Uint8Array()
   /** The last character was CR: a following LF belongs to it. */
   let afterCr = false
@@ -61,7 +62,8 @@ export function createLines(
 
   return {
     feed(chunk) {
-      last = chunk
+      if (chunk.length >= longestCharacter) last = chunk
+      else last = Buffer.concat([last.subarray(-longestCharacter), chunk])
       let piece = text.decode(chunk, { stream: true })
       const ascii = !carries && piece.length === chunk.length
       if (chunk.length > 0) carries = (chunk[chunk.length - 1] ?? 0) > 0x7f
@@ -85,6 +87,7 @@ export function createLines(
     },
     giveUp() {
       const bytes = Buffer.concat([Buffer.from(rest.join('')), unfinished(last)])
+      last = new Uint8Array()
       text = newDecoder()
       rest = []
       waiting = 0
@@ -93,6 +96,9 @@ export function createLines(
     },
   }
 }
+
+/** Bytes. */
+const longestCharacter = 4
 
 const newDecoder = (): InstanceType<typeof TextDecoder> =>
   new TextDecoder('utf-8', { ignoreBOM: true })

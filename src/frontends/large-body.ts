@@ -14,7 +14,8 @@ import type { BodyLimits } from './body.ts'
 /**
  * Takes over the reading of `request`, of whose body `head` has been read. Undefined, and nothing taken over, where the
  * head does not show that it is a request. What the rest gets wrong ends the stream with BODY_INVALID,
- * MESSAGE_INVALID, BODY_TOO_LARGE or BODY_TIMEOUT; `bodyTime` counts from now.
+ * MESSAGE_INVALID, BODY_TOO_LARGE or BODY_TIMEOUT; `bodyTime` counts from now, and anew whenever the backend has kept
+ * the client waiting.
  */
 export function passRequest(
   request: IncomingMessage,
@@ -28,12 +29,28 @@ export function passRequest(
   if (scan.state !== 'open' || method === undefined) return undefined
   if (method === 'initialize' || method.startsWith('notifications/')) return undefined
 
-  const stream = new Readable({ read: () => void request.resume() })
+  let callOff: (() => void) | undefined
+  const watch = (): void => {
+    callOff?.()
+    callOff = clock.after(limits.bodyTime, () => stream.destroy(tooSlow(limits)))
+  }
+  /** While the backend takes no more, time is not the client's. */
+  const pause = (): void => {
+    callOff?.()
+    callOff = undefined
+    request.pause()
+  }
+  const stream = new Readable({
+    read() {
+      if (callOff === undefined) watch()
+      request.resume()
+    },
+  })
   let size = 0
   let last: Buffer | undefined
   const forward = (chunk: Buffer): void => {
     size += chunk.length
-    if (last !== undefined && !stream.push(last)) request.pause()
+    if (last !== undefined && !stream.push(last)) pause()
     last = chunk
   }
   const take = (chunk: Buffer): void => {
@@ -42,6 +59,8 @@ export function passRequest(
     if (size > limits.body) stream.destroy(tooLarge(limits))
   }
   const ended = (): void => {
+    callOff?.()
+    callOff = unneeded
     const wrong = problem(scan, method)
     if (wrong !== undefined) {
       stream.destroy(wrong)
@@ -53,15 +72,15 @@ export function passRequest(
   const gone = (): void => {
     if (!request.complete) stream.destroy(new ProxyError('BODY_INVALID', 'the client went away'))
   }
-  const callOff = clock.after(limits.bodyTime, () => stream.destroy(tooSlow(limits)))
+  watch()
   request.on('data', take)
   request.once('end', ended)
-  request.once('end', callOff)
   request.once('close', gone)
   // Whoever reads the stream hears of errors from its reader; here nobody may be left to hear.
   stream.on('error', () => undefined)
   stream.once('close', () => {
-    callOff()
+    callOff?.()
+    callOff = unneeded
     request.off('data', take)
     request.off('end', ended)
     // What nobody wants is read all the same, or the connection could not go on.
@@ -75,7 +94,7 @@ export function passRequest(
     method,
     bytes: { stream, length: declared === undefined ? undefined : Number(declared) },
     get idText() {
-      return scan.members.get('id') || 'null'
+      return isId(idIn(scan)) ? (scan.members.get('id') ?? 'null') : 'null'
     },
     get text() {
       return JSON.stringify(this.value)
@@ -86,13 +105,15 @@ export function passRequest(
   }
 }
 
+const unneeded = (): void => {}
+
 /** What is wrong with a body that has come to its end. */
 function problem(scan: EnvelopeScan, method: string): ProxyError | undefined {
   if (scan.state !== 'closed') return new ProxyError('BODY_INVALID', 'the body is not JSON')
   const wrong = (what: string): ProxyError => new ProxyError('MESSAGE_INVALID', what)
   if (scan.repeats) return wrong('a message has the same member twice')
   const id = idIn(scan)
-  if (typeof id !== 'string' && typeof id !== 'number') {
+  if (!isId(id)) {
     return wrong('the id of a request must be a string or a number')
   }
   if (stringIn(scan, 'method') !== method) return wrong('the method of a request must be a string')
@@ -111,6 +132,8 @@ const valueIn = (scan: EnvelopeScan, key: string): Json | undefined => {
     return undefined
   }
 }
+
+const isId = (id: Json | undefined): boolean => typeof id === 'string' || typeof id === 'number'
 
 const idIn = (scan: EnvelopeScan): Json | undefined => valueIn(scan, 'id')
 

@@ -1,11 +1,15 @@
 // The messages of a POST: read whole, or, where a large request can go on as it comes, taken from its head.
 import type { Clock } from '../clock.ts'
+import { ProxyError } from '../errors.ts'
 import type { Request } from '../protocol/jsonrpc.ts'
 import { heldBytes } from '../protocol/passing.ts'
 import { decodeBody, isUtf8, parseBody, receiveBody } from './body.ts'
 import type { BodyLimits } from './body.ts'
 import type { Body, Relay, Visit } from './exchange.ts'
 import { passRequest } from './large-body.ts'
+
+/** ms that a client may go on sending after its answer. */
+const lingerTime = 2000
 
 type Sender = Pick<Visit, 'request' | 'response' | 'caller' | 'sessionId'>
 
@@ -21,8 +25,20 @@ export async function receiveMessages(
   const passes = await mayPass(sender, relay)
   const read = await receiveBody(request, limits, clock, passes ? offer : undefined)
   if (Buffer.isBuffer(read)) return parseBody(decodeBody(read, request.headers['content-type']))
-  // An answer may come before the body's end, and then nobody reads the rest.
-  response.on('close', () => read.bytes?.stream.destroy())
+  const stream = read.bytes?.stream
+  response.once('close', () =>
+    stream?.destroy(
+      request.complete ? undefined : new ProxyError('BODY_INVALID', 'the client went away'),
+    ),
+  )
+  // An answer may come before the body's end: the rest is read for a while, so that the client comes to read the answer.
+  response.once('finish', () => {
+    stream?.destroy()
+    if (request.complete) return
+    const callOff = clock.after(lingerTime, () => request.destroy())
+    request.once('close', callOff)
+    request.once('end', callOff)
+  })
   return { batch: false, messages: [read] }
 }
 

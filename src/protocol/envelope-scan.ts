@@ -20,6 +20,9 @@ const closeBracket = 0x5d
 const comma = 0x2c
 const colon = 0x3a
 
+/** No message has more members; one that has is not looked at further. */
+const mostMembers = 64
+
 /** Keys and values longer than this, in bytes, are not kept. */
 const longest = 256
 
@@ -56,6 +59,7 @@ export function createEnvelopeScan(): EnvelopeScan {
       const folded = key.toLowerCase()
       repeats ||= seen.has(folded)
       seen.add(folded)
+      if (seen.size > mostMembers) state = 'none'
     }
     kept = ''
     inValue = true

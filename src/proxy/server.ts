@@ -326,13 +326,12 @@ class Handler {
       body,
       messagesPath: this.prefix + messagesPath(request, route, match),
     }
-    switch (verdict.dialect) {
-      case 'sse':
-        return serveSse(visit, relay, tools)
-      case 'streamable':
-        return serveStreamable(visit, relay, tools)
-      case 'rpc':
-        return serveRpc(visit, relay, tools)
+    try {
+      await frontends[verdict.dialect](visit, relay, tools)
+    } catch (error) {
+      // Nobody will read on a body that was to pass.
+      if (only?.kind === 'request') only.bytes?.stream.destroy()
+      throw error
     }
   }
 
@@ -370,6 +369,8 @@ class Handler {
     }
   }
 }
+
+const frontends = { sse: serveSse, streamable: serveStreamable, rpc: serveRpc } as const
 
 const pathOf = (url: string): string => {
   const end = url.search(/[?#]/)

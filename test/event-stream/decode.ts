@@ -480,7 +480,7 @@ t.test('what a sink throws comes to whoever feeds', async (t) => {
     const sink = { write: () => true, onceDrained() {}, end() {}, [wrong]: gone }
     const decoder = createDecoder(options, { decoded() {}, repaired() {}, large: () => sink })
     const feed = () => {
-      for (const chunk of socket(`data: ${large(1)}\n`)) decoder.feed(chunk)
+      for (const chunk of socket(`data: ${large(1)}\n\n`)) decoder.feed(chunk)
     }
     t.throws(feed, { message: 'gone' }, wrong)
   }
