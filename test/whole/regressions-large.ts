@@ -141,7 +141,7 @@ t.test('the id comes back as the client wrote it, large or small', async (t) => 
   const passes = (own: string, theirs: string) =>
     passLarge({ ...call(7), idText: own }, head(theirs), {
       route: 'r',
-      faithful: true,
+      record: 'good',
       open: () => sink,
     }) !== undefined
   t.equal(passes('7', '7.0'), false)
