@@ -37,14 +37,6 @@ export function createIdle(load: IdleLoad, options: JobOptions, progress: Progre
     return sessions
   }
 
-  const closeAll = async (sessions: readonly Session[]): Promise<void> => {
-    for (const session of sessions) {
-      await session.close()
-      progress()
-    }
-    for (const { post } of sessions) post.close()
-  }
-
   /** Waits as long as anybody would, and not only as long as the watchdog does. */
   const patiently = (condition: () => boolean | Promise<boolean>, what: string): Promise<void> =>
     waitFor(
@@ -56,15 +48,26 @@ export function createIdle(load: IdleLoad, options: JobOptions, progress: Progre
       15_000,
     )
 
+  const closeAll = async (sessions: readonly Session[]): Promise<void> => {
+    for (const session of sessions) {
+      await session.close()
+      progress()
+    }
+    for (const { post } of sessions) post.close()
+    await patiently(
+      async () => (await openStreams(backendPort)) === 0,
+      'the streams of closed sessions to be closed at the backend too',
+    )
+  }
+
   const run = async (): Promise<Sample> => {
     const { streams } = load
     const begun = performance.now()
-    const others = await openStreams(backendPort)
     const before = await settledRss(pids, progress)
     let heard = 0
     const sessions = await openMany(streams, () => heard++)
     await patiently(
-      async () => (await openStreams(backendPort)) - others >= streams,
+      async () => (await openStreams(backendPort)) >= streams,
       'every stream to be open at the backend',
     )
     const rss = ((await settledRss(pids, progress)) - before) / streams
@@ -74,10 +77,6 @@ export function createIdle(load: IdleLoad, options: JobOptions, progress: Progre
     })
     if (heard > streams) throw new Error(`${heard} notifications came on ${streams} streams`)
     await closeAll(sessions)
-    await patiently(
-      async () => (await openStreams(backendPort)) <= others,
-      'the streams of closed sessions to be closed at the backend too',
-    )
     return { units: streams, seconds: (performance.now() - begun) / 1000, cpu: 0, rss }
   }
 
