@@ -113,18 +113,15 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     return pool
   }
 
-  const attempt = async (
-    call: HttpGet,
-    url: URL,
-    send: () => Promise<RawAnswer>,
-  ): Promise<Attempt> => {
-    if (closed) return { error: shuttingDown(), sent: false, passing: false }
-    try {
-      return { answer: httpAnswer(await send(), url, clock) }
-    } catch (reason) {
-      const connecting = reason instanceof Error && connectErrors.has(reason)
-      return httpFailure(call.route, url.origin, reason, connecting)
-    }
+  const attempt = (call: HttpGet, url: URL, send: () => Promise<RawAnswer>): Promise<Attempt> => {
+    if (closed) return Promise.resolve({ error: shuttingDown(), sent: false, passing: false })
+    return send().then(
+      (answer) => ({ answer: httpAnswer(answer, url, clock) }),
+      (reason: unknown) => {
+        const connecting = reason instanceof Error && connectErrors.has(reason)
+        return httpFailure(call.route, url.origin, reason, connecting)
+      },
+    )
   }
 
   /** One try, with its redirects. */

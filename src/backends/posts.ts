@@ -238,7 +238,7 @@ export class Posts {
     return { error: new ProxyError('BACKEND_ANSWER_INVALID', text), mayHaveRun: true }
   }
 
-  async #read(
+  #read(
     answer: HttpAnswer,
     call: Call,
     on: Pick<AnswerListener, 'message' | 'large'>,
