@@ -54,7 +54,7 @@ const warmups: Record<
 > = {
   calls: {
     full: { none: 1000, jit: 12_000, 'slow-jit': 12_000 },
-    quick: { none: 500, jit: 4000, 'slow-jit': 1000 },
+    quick: { none: 500, jit: 6000, 'slow-jit': 1000 },
   },
   firehose: {
     full: { none: 50_000, jit: 200_000, 'slow-jit': 60_000 },

@@ -31,6 +31,7 @@ export function contestantsFor(workload: Workload, choice: Choice): readonly Con
   if (choice.named.length > 0) return contestants.filter(({ name }) => choice.named.includes(name))
   const compared = (targets[workload.name] ?? []).flatMap(({ peers }) => Object.keys(peers ?? {}))
   const idle = workload.load.kind === 'idle'
+  const { client, backend } = workload.crossing
   return contestants.filter((contestant) => {
     const { name } = contestant
     if (chains.includes(contestant)) return choice.chains
@@ -41,6 +42,8 @@ export function contestantsFor(workload: Workload, choice: Choice): readonly Con
     if (contestant === httpProxyBare && (idle || ['latency', 'large'].includes(workload.id))) {
       return false
     }
+    // Where it cannot convert, it says what another workload says already.
+    if (choice.quick && contestant === direct && client !== backend) return false
     return !choice.quick || always.includes(contestant) || compared.includes(name)
   })
 }

@@ -103,7 +103,7 @@ export function workloads(quick: boolean): readonly Workload[] {
     ...(quick ? [toSse] : crossings).map((crossing) =>
       events('W5m', 'firehose with indented `data:` lines', firehose(true), crossing),
     ),
-    ...(quick ? [sse, toStreamable] : [sse, toSse, toStreamable]).map((crossing): Workload => ({
+    ...(quick ? [sse] : [sse, toSse, toStreamable]).map((crossing): Workload => ({
       id: 'W6',
       name: named('W6', crossing),
       title: `${streams.toLocaleString('en')} idle streams`,
