@@ -45,6 +45,7 @@ export function renderSetting(machine: Machine, command: string, names: readonly
 export function renderWorkload({ workload, rows }: Result): string {
   const { name, title, crossing, unit } = workload
   const idle = unit === 'streams'
+  const between = crossingText(crossing)
   const cost = idle ? 'KB of RSS per stream' : `CPU ms per 1,000 ${unit}`
   const timed = rows.some((row) => figuresOf(row)?.p50 !== undefined)
   const head = ['contestant', cost, 'least-most', 'x pipe']
@@ -53,7 +54,8 @@ export function renderWorkload({ workload, rows }: Result): string {
   const lines = rows.map((row) => {
     const label = row.instead === undefined ? row.contestant : `${row.contestant} (${row.instead})`
     const figures = figuresOf(row)
-    if (figures === undefined) return [label, row.problem ?? '', ...head.slice(2).map(() => '')]
+    if (figures === undefined)
+      return [label, (row.problem ?? '').replaceAll('|', '\\|'), ...head.slice(2).map(() => '')]
     const scale = idle ? 1000 : 1
     const [shown, least, most] = [figures.cost, figures.least, figures.most].map((value) =>
       short(value / scale),
@@ -67,7 +69,7 @@ export function renderWorkload({ workload, rows }: Result): string {
   })
   const warning = limitWarning(rows)
   return [
-    `## ${name}: ${title}, ${crossingText(crossing)}\n`,
+    name.endsWith(between) ? `## ${name}: ${title}\n` : `## ${name}: ${title}, ${between}\n`,
     table(head, lines),
     ...(warning === undefined ? [] : [`\n${warning}`]),
     '',

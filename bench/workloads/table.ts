@@ -100,7 +100,7 @@ export function workloads(quick: boolean): readonly Workload[] {
     ...crossings.map((crossing) =>
       events('W5', 'firehose of events with 64 bytes', firehose(false), crossing),
     ),
-    ...(quick ? [toSse] : crossings).map((crossing) =>
+    ...(quick ? [toSse] : [toSse, sse]).map((crossing) =>
       events('W5m', 'firehose with indented `data:` lines', firehose(true), crossing),
     ),
     ...(quick ? [sse] : [sse, toSse, toStreamable]).map((crossing): Workload => ({
