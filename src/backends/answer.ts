@@ -6,6 +6,7 @@ import type { Decoder } from '../event-stream/decode.ts'
 import type { RuleName, RuleSwitches } from '../event-stream/rules.ts'
 import { ProxyError } from '../errors.ts'
 import type { Message } from '../protocol/jsonrpc.ts'
+import { charsetOf, isUtf8 } from '../protocol/charset.ts'
 import { heldBytes } from '../protocol/passing.ts'
 import type { Sink } from '../protocol/passing.ts'
 import { readJson } from './answer-json.ts'
@@ -58,10 +59,6 @@ export interface AnswerListener {
 /** Of an error page only this much is read; the title stands at its start. */
 const pageBytes = 65_536
 const shownCharacters = 200
-
-const charsetOf = (contentType: string): string =>
-  /charset\s*=\s*"?([^\s;"]+)/i.exec(contentType)?.[1] ?? 'utf-8'
-const isUtf8 = (contentType: string): boolean => /^utf-?8$/i.test(charsetOf(contentType))
 
 const shown = (text: string): string => text.replace(/\s+/g, ' ').trim().slice(0, shownCharacters)
 const titleOf = (page: string): string => shown(/<title[^>]*>([^<]*)/i.exec(page)?.[1] ?? '')

@@ -3,6 +3,7 @@
 import type { ServerResponse } from 'node:http'
 import { ProxyError } from '../errors.ts'
 import type { Sink } from '../protocol/passing.ts'
+import { Drain } from './drain.ts'
 import type { StreamLimits } from './event-stream.ts'
 import type { Keeper } from './keeper.ts'
 
@@ -14,26 +15,19 @@ export function openBodySink(
   { keeper, limits }: { readonly keeper: Keeper; readonly limits: StreamLimits },
   onCut: (reason: string) => void,
 ): Sink {
-  let blockedSince: number | undefined
-  let drained: (() => void)[] = []
-  const wake = (): void => {
-    blockedSince = undefined
-    const tasks = drained
-    drained = []
-    for (const task of tasks) task()
-  }
+  const drain = new Drain(response, keeper)
   const kept = {
     tick(now: number) {
+      const { blockedSince } = drain
       if (blockedSince === undefined || now - blockedSince < limits.stallTime) return
       onCut(`it read nothing for ${limits.stallTime} ms`)
       response.destroy()
     },
   }
   keeper.add(kept)
-  response.on('drain', wake)
   response.on('close', () => {
     keeper.remove(kept)
-    wake()
+    drain.wake()
   })
   response.writeHead(200, {
     ...headers,
@@ -42,12 +36,11 @@ export function openBodySink(
   return {
     write(chunk) {
       if (response.destroyed) throw new ProxyError('CANCELLED', 'the client has gone')
-      if (!response.write(chunk)) blockedSince ??= keeper.now
-      return blockedSince === undefined
+      return drain.write(chunk)
     },
     onceDrained(task) {
-      if (blockedSince === undefined || response.destroyed) task()
-      else drained.push(task)
+      if (response.destroyed) task()
+      else drain.onceDrained(task)
     },
     end: () => void response.end(),
   }

@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Clock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
+import { charsetOf, isUtf8 } from '../protocol/charset.ts'
 import { members } from '../protocol/json-text.ts'
 import { readBody } from '../protocol/jsonrpc.ts'
 import type { Request } from '../protocol/jsonrpc.ts'
@@ -75,15 +76,6 @@ export function receiveBody(
     request.on('close', closed)
   })
 }
-
-/** Bytes are forwarded as they came only in the encoding that JSON has. */
-export const isUtf8 = (contentType: string | undefined): boolean =>
-  /^utf-?8$/i.test(charsetOf(contentType))
-
-const charsetOf = (contentType = ''): string =>
-  contentType.length < 17
-    ? 'utf-8'
-    : (/charset\s*=\s*"?([^\s;"]+)/i.exec(contentType)?.[1] ?? 'utf-8')
 
 /** The text of a body. JSON is UTF-8 (RFC 8259, section 8.1); another charset that is declared and known is honoured. */
 export function decodeBody(bytes: Buffer, contentType: string | undefined): string {

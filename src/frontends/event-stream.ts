@@ -6,6 +6,7 @@ import { createLineBytes } from '../event-stream/line-bytes.ts'
 import { ProxyError } from '../errors.ts'
 import type { Message } from '../protocol/jsonrpc.ts'
 import type { Sink } from '../protocol/passing.ts'
+import { Drain } from './drain.ts'
 import type { Outlet } from './exchange.ts'
 import type { Keeper, Kept } from './keeper.ts'
 
@@ -48,27 +49,19 @@ export function openEventStream(
 ): EventStream {
   let pending = ''
   let scheduled = false
-  let blockedSince: number | undefined
+  const drain = new Drain(response, keeper)
   let closed = false
   /** An event is being written in bytes. */
   let passing = false
   let lastWrite = keeper.now
   /** The largest write so far: a single large event must not cut a client off. */
   let largest = 0
-  let drained: (() => void)[] = []
-
-  const wake = (): void => {
-    blockedSince = undefined
-    const tasks = drained
-    drained = []
-    for (const task of tasks) task()
-  }
 
   const finish = (): void => {
     if (closed) return
     closed = true
     keeper.remove(kept)
-    wake()
+    drain.wake()
   }
 
   const flush = (): void => {
@@ -77,7 +70,7 @@ export function openEventStream(
     const text = pending
     pending = ''
     lastWrite = keeper.now
-    if (!response.write(text)) blockedSince ??= keeper.now
+    drain.write(text)
   }
 
   const write = (text: string): boolean => {
@@ -89,10 +82,10 @@ export function openEventStream(
     }
     largest = Math.max(largest, text.length)
     const waiting = pending.length + response.writableLength
-    if (blockedSince !== undefined && waiting > limits.buffer + largest) {
+    if (drain.blockedSince !== undefined && waiting > limits.buffer + largest) {
       cut(`it left more than ${limits.buffer} bytes unread`)
     }
-    return blockedSince === undefined
+    return drain.blockedSince === undefined
   }
 
   const cut = (reason: string): void => {
@@ -104,6 +97,7 @@ export function openEventStream(
 
   const kept: Kept = {
     tick(now) {
+      const { blockedSince } = drain
       if (blockedSince !== undefined) {
         if (now - blockedSince >= limits.stallTime)
           cut(`it read nothing for ${limits.stallTime} ms`)
@@ -117,7 +111,6 @@ export function openEventStream(
   else {
     response.writeHead(200, { ...headers, ...streamHeaders })
     response.flushHeaders()
-    response.on('drain', wake)
     response.on('close', finish)
     keeper.add(kept)
   }
@@ -129,8 +122,7 @@ export function openEventStream(
     const put = (bytes: Uint8Array | string): boolean => {
       if (closed) throw new ProxyError('CANCELLED', 'the client has gone')
       lastWrite = keeper.now
-      if (!response.write(bytes)) blockedSince ??= keeper.now
-      return blockedSince === undefined
+      return drain.write(bytes)
     }
     put(head)
     return {
@@ -146,8 +138,8 @@ export function openEventStream(
   }
 
   const onceDrained = (task: () => void): void => {
-    if (blockedSince === undefined || closed) task()
-    else drained.push(task)
+    if (closed) task()
+    else drain.onceDrained(task)
   }
 
   return {

@@ -56,20 +56,35 @@ function keyOf(text: string, start: number, end: number): string {
   return written.includes('\\') ? (JSON.parse(text.slice(start, end)) as string) : written
 }
 
-/** The members of the object that starts at or after `at`, in order; nothing for another kind of value. */
-export function* members(text: string, at = 0): Generator<{ key: string; value: Span }> {
+interface Member {
+  readonly key: string
+  readonly value: Span
+}
+
+/** Where the first member of the object that starts at or after `at` would begin; -1 for another kind of value. */
+function firstMember(text: string, at: number): number {
   at = skipSpace(text, at)
-  if (text[at] !== '{') return
-  at = skipSpace(text, at + 1)
-  while (text.charCodeAt(at) === quote) {
-    const keyEnd = skipString(text, at)
-    const key = keyOf(text, at, keyEnd)
-    const start = skipSpace(text, skipSpace(text, keyEnd) + 1)
-    const end = skipValue(text, start)
-    yield { key, value: { start, end } }
-    at = skipSpace(text, end)
-    if (text[at] === ',') at = skipSpace(text, at + 1)
-  }
+  return text.charCodeAt(at) === openBrace ? skipSpace(text, at + 1) : -1
+}
+
+/** The member that begins at `at`; undefined at the end of the object. */
+function memberAt(text: string, at: number): Member | undefined {
+  if (text.charCodeAt(at) !== quote) return undefined
+  const keyEnd = skipString(text, at)
+  const start = skipSpace(text, skipSpace(text, keyEnd) + 1)
+  return { key: keyOf(text, at, keyEnd), value: { start, end: skipValue(text, start) } }
+}
+
+/** Where the member behind this one would begin. */
+function nextMember(text: string, { value }: Member): number {
+  const at = skipSpace(text, value.end)
+  return text.charCodeAt(at) === comma ? skipSpace(text, at + 1) : at
+}
+
+/** The members of the object that starts at or after `at`, in order; nothing for another kind of value. */
+export function* members(text: string, at = 0): Generator<Member> {
+  let member = memberAt(text, firstMember(text, at))
+  for (; member !== undefined; member = memberAt(text, nextMember(text, member))) yield member
 }
 
 /** The elements of the array that starts at or after `at`. */
@@ -98,17 +113,10 @@ export function findValue(text: string, path: readonly string[]): Span | undefin
 
 /** As `members`, but for one key, and without a generator. */
 function findMember(text: string, at: number, key: string): Span | undefined {
-  at = skipSpace(text, at)
-  if (text.charCodeAt(at) !== openBrace) return undefined
-  at = skipSpace(text, at + 1)
   let found: Span | undefined
-  while (text.charCodeAt(at) === quote) {
-    const keyEnd = skipString(text, at)
-    const start = skipSpace(text, skipSpace(text, keyEnd) + 1)
-    const end = skipValue(text, start)
-    if (keyOf(text, at, keyEnd) === key) found = { start, end }
-    at = skipSpace(text, end)
-    if (text.charCodeAt(at) === comma) at = skipSpace(text, at + 1)
+  let member = memberAt(text, firstMember(text, at))
+  for (; member !== undefined; member = memberAt(text, nextMember(text, member))) {
+    if (member.key === key) found = member.value
   }
   return found
 }
