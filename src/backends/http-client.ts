@@ -5,6 +5,7 @@ import { buildConnector, Client, Pool } from 'undici'
 import type { Clock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
 import type { Passing } from '../protocol/passing.ts'
+import { Table } from '../table.ts'
 import type { Headers } from './backend.ts'
 import { httpAnswer } from './http-answer.ts'
 import type { HttpAnswer } from './http-answer.ts'
@@ -78,7 +79,8 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
   const { clock, wakeTime, connectTime } = options
   const pools = new Map<string, Pool>()
   /** What ends each open event stream. */
-  const streams = new Set<() => Promise<void>>()
+  const streams = new Table<number, () => Promise<void>>(Number)
+  let lastStream = 0
   const pauses = new Set<() => void>()
   /** Where a URL was redirected to, oldest first. */
   const redirected = new Map<string, URL>()
@@ -250,9 +252,10 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
 
     async stream(call) {
       const client = new Client(call.url.origin, common)
+      const number = ++lastStream
       const ended = new AbortController()
       const end = (): Promise<void> => {
-        if (!streams.delete(end)) return Promise.resolve()
+        if (streams.delete(number) === undefined) return Promise.resolve()
         call.signal.removeEventListener('abort', end)
         stopWaiting()
         ended.abort()
@@ -264,7 +267,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
         late = true
         void end()
       })
-      streams.add(end)
+      streams.set(number, end)
       call.signal.addEventListener('abort', end)
       const headers = {
         ...call.headers,
@@ -306,7 +309,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     async close() {
       closed = true
       for (const done of pauses) done()
-      const ends = [...streams].map((end) => end())
+      const ends = streams.values().map((end) => end())
       await Promise.all([...ends, ...[...pools.values()].map((pool) => pool.destroy())])
       pools.clear()
     },

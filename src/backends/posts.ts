@@ -5,6 +5,7 @@ import type { RuleName } from '../event-stream/rules.ts'
 import { answers } from '../protocol/jsonrpc.ts'
 import type { Message, Request } from '../protocol/jsonrpc.ts'
 import type { Sink } from '../protocol/passing.ts'
+import { Table } from '../table.ts'
 import { readAnswer } from './answer.ts'
 import type { Answer, AnswerListener } from './answer.ts'
 import type { BackendListener, Headers, SendOptions, Target, Undelivered } from './backend.ts'
@@ -33,6 +34,7 @@ export interface PostHooks {
 
 /** A message on its way. */
 interface Call {
+  readonly message: Message
   readonly request: AbortController
   /** The body of its answer, once there is one. */
   body: HttpAnswer['body'] | undefined
@@ -46,7 +48,8 @@ export class Posts {
   readonly #listener: BackendListener
   readonly #options: BackendOptions
   readonly #hooks: PostHooks
-  readonly #calls = new Map<Message, Call>()
+  readonly #calls = new Table<number, Call>(Number)
+  #last = 0
   #paused = false
   #closed = false
   /** It has answered under the very id, and nothing has been mended yet. */
@@ -68,19 +71,20 @@ export class Posts {
   /** As `BackendSession.send`. */
   async send(message: Message, options: SendOptions): Promise<Undelivered | undefined> {
     if (this.#closed) return undefined
-    const call: Call = { request: new AbortController(), body: undefined }
-    this.#calls.set(message, call)
+    const number = ++this.#last
+    const call: Call = { message, request: new AbortController(), body: undefined }
+    this.#calls.set(number, call)
     try {
       return await limited(message, call.request, this.#options.clock, () =>
         this.#exchange(message, options, call),
       )
     } finally {
-      this.#calls.delete(message)
+      this.#calls.delete(number)
     }
   }
 
   abort(message: Message): void {
-    this.#calls.get(message)?.request.abort()
+    for (const call of this.#calls.values()) if (call.message === message) call.request.abort()
   }
 
   pause(): void {

@@ -3,6 +3,7 @@
 import type { ProxyError } from '../errors.ts'
 import { answers } from '../protocol/jsonrpc.ts'
 import type { Message } from '../protocol/jsonrpc.ts'
+import { Table } from '../table.ts'
 import { readAnswer } from './answer.ts'
 import type { Answer } from './answer.ts'
 import type {
@@ -93,6 +94,13 @@ export function createSseBackend(options: BackendOptions): SseBackend {
   }
 }
 
+/** A message on its way, until the body of its POST's answer is over. */
+interface Post {
+  readonly number: number
+  readonly message: Message
+  readonly request: AbortController
+}
+
 class SseSession implements BackendSession {
   readonly #target: Target
   readonly #headers: Headers
@@ -100,9 +108,10 @@ class SseSession implements BackendSession {
   readonly #options: BackendOptions
   readonly #common: Common
   /** Every POST whose body is not over, to be given up with the message or the session. */
-  readonly #posts = new Map<Message, AbortController>()
+  readonly #posts = new Table<number, Post>(Number)
+  #last = 0
   /** Bodies that are still read though the answer may come on the stream, by the request's id. */
-  readonly #bodies = new Map<string, () => void>()
+  readonly #bodies = new Table<string, () => void>(String)
   #stream: SseStream | undefined
   #paused = false
   /** Where to POST: the last endpoint announced, and the same below the stream's directory. */
@@ -113,7 +122,7 @@ class SseSession implements BackendSession {
   /** A POST has been taken, so the endpoint is right and a 404 has another cause. */
   #accepted = false
   /** Requests whose POST has no answer yet, and whether the stream has brought their response. */
-  readonly #headless = new Map<string, boolean>()
+  readonly #headless = new Table<string, boolean>(String)
   #closed = false
   #gone: ProxyError | undefined
 
@@ -134,34 +143,31 @@ class SseSession implements BackendSession {
   async send(message: Message, options: SendOptions): Promise<Undelivered | undefined> {
     if (this.#closed) return undefined
     if (this.#gone !== undefined) return { error: this.#gone, mayHaveRun: false }
-    const post = new AbortController()
-    this.#posts.set(message, post)
+    const post: Post = { number: ++this.#last, message, request: new AbortController() }
+    this.#posts.set(post.number, post)
     try {
-      return await limited(message, post, this.#options.clock, () =>
-        this.#deliverBy(message, options, post),
+      return await limited(message, post.request, this.#options.clock, () =>
+        this.#deliverBy(post, options),
       )
     } finally {
       if (message.kind === 'request') this.#headless.delete(message.idText)
     }
   }
 
-  async #deliverBy(
-    message: Message,
-    options: SendOptions,
-    post: AbortController,
-  ): Promise<Undelivered | undefined> {
+  async #deliverBy(post: Post, options: SendOptions): Promise<Undelivered | undefined> {
     if (this.#endpoint === undefined) {
-      const failed = await Promise.race([this.#open(), aborted(post.signal)])
-      if (failed !== undefined || post.signal.aborted) {
-        this.#posts.delete(message)
-        return post.signal.aborted ? this.#givenUp(false) : failed
+      const { signal } = post.request
+      const failed = await Promise.race([this.#open(), aborted(signal)])
+      if (failed !== undefined || signal.aborted) {
+        this.#posts.delete(post.number)
+        return signal.aborted ? this.#givenUp(false) : failed
       }
     }
-    return this.#post(message, options, post)
+    return this.#post(post, options)
   }
 
   abort(message: Message): void {
-    this.#posts.get(message)?.abort()
+    for (const post of this.#posts.values()) if (post.message === message) post.request.abort()
   }
 
   pause(): void {
@@ -181,7 +187,7 @@ class SseSession implements BackendSession {
   }
 
   #abortAll(): void {
-    for (const post of this.#posts.values()) post.abort()
+    for (const { request } of this.#posts.values()) request.abort()
   }
 
   /** How a send ends whose POST was aborted: in silence, unless the end of the stream is the reason. */
@@ -237,11 +243,9 @@ class SseSession implements BackendSession {
     this.#listener.gone(error)
   }
 
-  async #post(
-    message: Message,
-    options: SendOptions,
-    post: AbortController,
-  ): Promise<Undelivered | undefined> {
+  async #post(post: Post, options: SendOptions): Promise<Undelivered | undefined> {
+    const { message } = post
+    const { signal } = post.request
     const { route } = this.#target
     const url = this.#endpoint
     if (url === undefined) return this.#givenUp(false)
@@ -251,26 +255,26 @@ class SseSession implements BackendSession {
       route,
       url,
       body: message.text,
-      signal: post.signal,
+      signal,
     })
-    if (post.signal.aborted || !outcome.ok) {
+    if (signal.aborted || !outcome.ok) {
       if (outcome.ok) outcome.answer.body.destroy()
-      this.#posts.delete(message)
-      if (post.signal.aborted) return this.#givenUp(true)
+      this.#posts.delete(post.number)
+      if (signal.aborted) return this.#givenUp(true)
       return outcome.ok ? undefined : { error: outcome.error, mayHaveRun: outcome.mayHaveRun }
     }
     const { answer } = outcome
     if (isSuccess(answer.status)) {
       this.#accepted = true
       if (this.#turned) this.#remember()
-      this.#readOn(message, answer)
+      this.#readOn(post, answer)
       return undefined
     }
     const refusal = await this.#refused(message, answer)
     const again = this.#alternativeFor(url, answer.status, refusal)
-    if (again && !post.signal.aborted) return this.#post(message, options, post)
-    this.#posts.delete(message)
-    return post.signal.aborted ? this.#givenUp(true) : refusal.end()
+    if (again && !signal.aborted) return this.#post(post, options)
+    this.#posts.delete(post.number)
+    return signal.aborted ? this.#givenUp(true) : refusal.end()
   }
 
   /** Turns to the other form of an endpoint that is not there: a mount prefix was lost, or is not lost any longer. */
@@ -293,10 +297,10 @@ class SseSession implements BackendSession {
   }
 
   /** The answer of a POST that was taken: mostly `Accepted`, sometimes the response itself, sometimes without an end. */
-  #readOn(message: Message, answer: HttpAnswer): void {
+  #readOn({ number, message }: Post, answer: HttpAnswer): void {
     const { status, headers, body } = answer
     if (status === 204 || headers['content-length'] === '0') {
-      this.#posts.delete(message)
+      this.#posts.delete(number)
       return answer.discard()
     }
     const { clock } = this.#options
@@ -314,7 +318,7 @@ class SseSession implements BackendSession {
     void this.#read(answer, message).then((got) => {
       stop()
       if (key !== undefined) this.#bodies.delete(key)
-      this.#posts.delete(message)
+      this.#posts.delete(number)
       if (got.form === 'json') this.#deliver(got.messages, message)
     })
   }

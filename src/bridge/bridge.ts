@@ -155,9 +155,9 @@ function request(conversation: Conversation, input: Input & { type: 'request' })
 /** A client's `initialize` is under way, so whatever it sends besides is its own affair. */
 const opens = (conversation: Conversation): boolean =>
   conversation.phase === 'fresh' &&
-  [...conversation.exchanges.values()].some(
-    ({ request: { method }, sent }) => method === 'initialize' && sent,
-  )
+  conversation.exchanges
+    .values()
+    .some(({ request: { method }, sent }) => method === 'initialize' && sent)
 
 /** Where several could have the same, ids and progress tokens are ours, unique and integers (design, rule 2). */
 function onTheWire(conversation: Conversation, message: Request, number: number): Request {

@@ -3,6 +3,7 @@
 import type { ProxyError } from '../errors.ts'
 import type { DialectTraits } from '../protocol/dialects.ts'
 import type { JsonObject, Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
+import { Table } from '../table.ts'
 
 /** A client session, or the one stand-in (`single`) for all requests that come without a session. */
 export interface Member {
@@ -70,7 +71,7 @@ export interface Conversation {
   /** Losses since messages last flowed; grows the back-off. */
   losses: number
   readonly members: Map<string, Member>
-  readonly exchanges: Map<number, OpenExchange>
+  readonly exchanges: Table<number, OpenExchange>
   readonly questions: Map<number, Question>
   /** Notifications sent whose answer may still come: some servers answer those too. Methods, oldest first. */
   unanswered: { readonly method: string; readonly before: number }[]
@@ -207,7 +208,7 @@ export function createConversation(
     initialize: undefined,
     losses: 0,
     members: new Map(),
-    exchanges: new Map(),
+    exchanges: new Table(Number),
     questions: new Map(),
     unanswered: [],
     answersNotifications: false,

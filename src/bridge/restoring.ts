@@ -37,7 +37,7 @@ export function opened(conversation: Conversation): Output[] {
 /** Brings the backend session back when a request waits for it, or a client listens for what it may announce. */
 export function reopenIfWanted(conversation: Conversation): Output[] {
   if (conversation.phase === 'restoring') return []
-  const waiting = [...conversation.exchanges.values()].some((exchange) => !exchange.sent)
+  const waiting = conversation.exchanges.values().some((exchange) => !exchange.sent)
   const listening = [...conversation.members.values()].some((member) => member.streams > 0)
   if (!waiting && !(listening && conversation.initialize !== undefined)) return []
   if (conversation.phase === 'lost') conversation.phase = 'restoring'

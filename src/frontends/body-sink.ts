@@ -24,9 +24,9 @@ export function openBodySink(
       response.destroy()
     },
   }
-  keeper.add(kept)
+  const unwatch = keeper.add(kept)
   response.on('close', () => {
-    keeper.remove(kept)
+    unwatch()
     drain.wake()
   })
   response.writeHead(200, {

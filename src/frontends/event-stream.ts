@@ -51,6 +51,7 @@ export function openEventStream(
   let scheduled = false
   const drain = new Drain(response, keeper)
   let closed = false
+  let unwatch = (): void => {}
   /** An event is being written in bytes. */
   let passing = false
   let lastWrite = keeper.now
@@ -60,7 +61,7 @@ export function openEventStream(
   const finish = (): void => {
     if (closed) return
     closed = true
-    keeper.remove(kept)
+    unwatch()
     drain.wake()
   }
 
@@ -112,7 +113,7 @@ export function openEventStream(
     response.writeHead(200, { ...headers, ...streamHeaders })
     response.flushHeaders()
     response.on('close', finish)
-    keeper.add(kept)
+    unwatch = keeper.add(kept)
   }
 
   const pass = (head: string): Sink => {

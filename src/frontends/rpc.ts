@@ -2,7 +2,8 @@
 import { ProxyError } from '../errors.ts'
 import { failure } from '../protocol/jsonrpc.ts'
 import type { Relay, Visit } from './exchange.ts'
-import { answerPost, sendAccepted } from './reply.ts'
+import { answerPost } from './post-answer.ts'
+import { sendAccepted } from './reply.ts'
 import type { Tools } from './reply.ts'
 
 export async function serveRpc(visit: Visit, relay: Relay, tools: Tools): Promise<void> {

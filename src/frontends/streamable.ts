@@ -7,10 +7,12 @@ import { isRevision } from '../protocol/dialects.ts'
 import { accepts } from './classify.ts'
 import { openEventStream } from './event-stream.ts'
 import type { Body, ClientSession, Relay, Reply, Visit } from './exchange.ts'
-import { answerPost, sendAccepted } from './reply.ts'
+import { answerPost } from './post-answer.ts'
+import type { PostAnswer } from './post-answer.ts'
+import { sendAccepted } from './reply.ts'
 import { parseEventId } from './resumable.ts'
 import type { ResumableStream } from './resumable.ts'
-import type { PostAnswer, Tools } from './reply.ts'
+import type { Tools } from './reply.ts'
 
 export async function serveStreamable(visit: Visit, relay: Relay, tools: Tools): Promise<void> {
   checkRevision(visit)

@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto'
 import { ProxyError } from '../errors.ts'
 import type { Caller } from '../frontends/exchange.ts'
+import { Table } from '../table.ts'
 import type { Backends, Resolved } from './backends.ts'
 import { Live } from './live.ts'
 import type { LiveServices, MemberPort } from './live-options.ts'
@@ -23,20 +24,27 @@ export function createConversations(
   backends: Backends,
   most: number,
 ): Conversations {
-  const all = new Set<Live>()
-  const pools = new Map<string, Live>()
+  const all = new Table<number, Live>(Number)
+  let last = 0
+  const pools = new Table<string, Live>(String)
   /** Conversations on a shared stream, by whose stream it is. */
-  const shared = new Map<string, Live>()
+  const shared = new Table<string, Live>(String)
   /** Who was told to POST where: the same place twice gives a shared stream away. */
-  const endpoints = new Map<string, Live>()
+  const endpoints = new Table<string, Live>(String)
+  const places = new WeakMap<Live, string>()
   /** Routes whose backend has been found to share streams. */
   const sharing = new Set<string>()
 
-  const forget = (live: Live, map: Map<string, Live>): void => {
-    for (const [key, each] of map) if (each === live) map.delete(key)
+  const forget = (live: Live, table: Table<string, Live>, key: string): void => {
+    if (table.get(key) === live) table.delete(key)
   }
 
-  const alive = (map: Map<string, Live>, key: string): Live | undefined => {
+  const leavePlace = (live: Live): void => {
+    forget(live, endpoints, places.get(live) ?? '')
+    places.delete(live)
+  }
+
+  const alive = (map: Table<string, Live>, key: string): Live | undefined => {
     const live = map.get(key)?.current
     if (live === undefined || live.closed) {
       map.delete(key)
@@ -50,9 +58,11 @@ export function createConversations(
       if (resolved.stream === 'own') return
       const place = `${key}\n${url}`
       const other = alive(endpoints, place)
-      if (other === undefined) forget(live, endpoints)
-      if (other === undefined) endpoints.set(place, live)
-      else if (other !== live) {
+      if (other === undefined) {
+        leavePlace(live)
+        places.set(live, place)
+        endpoints.set(place, live)
+      } else if (other !== live) {
         services.log.info(
           { route: caller.route },
           'the backend keeps one queue for all streams of a user; its sessions share a stream from now on',
@@ -70,13 +80,16 @@ export function createConversations(
       headers: caller.headers,
       onEndpoint,
       onContradiction: () => backends.doubt(caller),
-      onDisconnected: () => forget(live.current, endpoints),
+      onDisconnected: () => leavePlace(live.current),
       onClosed: () => {
-        all.delete(live)
-        for (const map of [pools, shared, endpoints]) forget(live, map)
+        all.delete(number)
+        forget(live, pools, key)
+        forget(live, shared, key)
+        leavePlace(live)
       },
     })
-    all.add(live)
+    const number = ++last
+    all.set(number, live)
     return live
   }
 
@@ -127,12 +140,12 @@ export function createConversations(
     own: (caller) => resolve(caller, (resolved) => own(resolved, caller)),
     pooled: (caller, single) => resolve(caller, (resolved) => pooled(resolved, caller, single)),
     reap(before) {
-      for (const live of all) {
+      for (const live of all.values()) {
         if (live.onlySingles && live.idle && live.used < before) live.close()
       }
     },
     close() {
-      for (const live of all) live.close()
+      for (const live of all.values()) live.close()
     },
   }
 }

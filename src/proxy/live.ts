@@ -298,12 +298,9 @@ export class Live implements Owner {
   /** A send has ended; the session is closed if it has been given up meanwhile. */
   private sent(session: BackendSession): void {
     const left = (this.sending.get(session) ?? 1) - 1
-    if (left > 0) {
-      this.sending.set(session, left)
-      return
-    }
+    this.sending.set(session, left)
+    if (left > 0 || this.sessions.includes(session)) return
     this.sending.delete(session)
-    if (this.sessions.includes(session)) return
     this.disconnected(session)
     session.close()
   }
@@ -387,7 +384,9 @@ export class Live implements Owner {
   private retire(session: BackendSession): void {
     this.sessions = this.sessions.filter((each) => each !== session)
     this.disconnected(session)
-    if (!this.sending.has(session)) session.close()
+    if ((this.sending.get(session) ?? 0) > 0) return
+    this.sending.delete(session)
+    session.close()
   }
 
   private reopen(losses: number): void {

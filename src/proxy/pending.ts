@@ -1,6 +1,7 @@
 // Every exchange that waits for its answer, by exchange number: who waits, since when, and until when.
 import type { Clock } from '../clock.ts'
 import type { Reply } from '../frontends/exchange.ts'
+import { Table } from '../table.ts'
 
 export interface Pending {
   readonly number: number
@@ -37,7 +38,7 @@ export interface PendingExchanges {
 
 /** `time`: ms that an exchange may wait without any word from the backend. */
 export function createPendingExchanges(clock: Clock, time: number): PendingExchanges {
-  const all = new Map<number, Pending>()
+  const all = new Table<number, Pending>(Number)
   const byReply = new WeakMap<Reply, number>()
   const stop = clock.every(Math.min(1000, time), () => {
     const now = clock.now()
@@ -57,9 +58,7 @@ export function createPendingExchanges(clock: Clock, time: number): PendingExcha
       pending.deadline = clock.now() + time
     },
     remove(number) {
-      const pending = all.get(number)
-      all.delete(number)
-      return pending
+      return all.delete(number)
     },
     abandon(reply, cancels) {
       const pending = all.get(byReply.get(reply) ?? -1)

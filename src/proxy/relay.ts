@@ -5,6 +5,7 @@ import type { Clock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
 import type { Caller, Relay, Reply } from '../frontends/exchange.ts'
 import type { SessionStore } from '../sessions/store.ts'
+import { Table } from '../table.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Backends } from './backends.ts'
@@ -68,15 +69,14 @@ export function createRelay(services: RelayServices): RunningRelay {
     ownTime: Math.min(limits.requestTime, ownTime),
   }
   const conversations = createConversations(liveServices, services.backends, limits.sessions)
-  const sessions = new Map<string, Session>()
+  const sessions = new Table<string, Session>(String)
   /** Replies whose client has gone, perhaps before their conversation was found. */
   const gone = new WeakSet<Reply>()
   let draining = false
 
   const end = async (id: string, retry?: number): Promise<void> => {
-    const session = sessions.get(id)
+    const session = sessions.delete(id)
     if (session === undefined) return
-    sessions.delete(id)
     session.close(retry, retry === undefined ? undefined : stopping())
     await store.delete(id)
   }
@@ -197,7 +197,7 @@ export function createRelay(services: RelayServices): RunningRelay {
     async close() {
       draining = true
       stopReaping()
-      await Promise.all([...sessions.keys()].map((id) => end(id, retryHint)))
+      await Promise.all(sessions.keys().map((id) => end(id, retryHint)))
       conversations.close()
       pending.close()
       await store.close()

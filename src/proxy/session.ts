@@ -8,6 +8,7 @@ import { ResumableStream } from '../frontends/resumable.ts'
 import type { Dialect } from '../protocol/dialects.ts'
 import type { Notification, Request, Response } from '../protocol/jsonrpc.ts'
 import type { SessionStore } from '../sessions/store.ts'
+import { Table } from '../table.ts'
 import type { Live } from './live.ts'
 import type { MemberPort } from './live-options.ts'
 
@@ -32,7 +33,7 @@ export class Session implements ClientSession, MemberPort {
   revision: string | undefined
   private readonly services: SessionServices
   /** Streams that the client may come back to, oldest first. */
-  private readonly streams = new Map<string, ResumableStream>()
+  private readonly streams = new Table<string, ResumableStream>(String)
   private live: Live | undefined
   /** Messages that came before the conversation was found, in their order. */
   private waiting: ((found: Live | ProxyError) => void)[] | undefined

@@ -1,7 +1,8 @@
-// The memory home of sessions: one process, nothing survives it. A Map in order of last use serves as the queue for
-// reaping and for making room.
+// The memory home of sessions: one process, nothing survives it. Sessions stand in no order: using one is to cost nothing,
+// and looking for the idlest is rare.
 import type { Clock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
+import { Table } from '../table.ts'
 import type { SessionRecord, SessionStore, StoredEvent, StoreLimits } from './store.ts'
 
 interface Entry {
@@ -20,8 +21,7 @@ const mostDropped = 64
 const smallText = 4096
 
 export function createMemoryStore(limits: StoreLimits, clock: Clock): SessionStore {
-  // Least recently used first: `touch` moves an entry to the end.
-  const entries = new Map<string, Entry>()
+  const entries = new Table<string, Entry>(String)
   const perPrincipal = new Map<string, number>()
 
   const count = (principal: string, by: number): void => {
@@ -31,23 +31,19 @@ export function createMemoryStore(limits: StoreLimits, clock: Clock): SessionSto
   }
 
   const remove = (id: string): boolean => {
-    const entry = entries.get(id)
+    const entry = entries.delete(id)
     if (entry === undefined) return false
-    entries.delete(id)
     count(entry.record.principal, -1)
     return true
   }
 
-  const use = (id: string, entry: Entry): void => {
-    entry.used = clock.now()
-    entries.delete(id)
-    entries.set(id, entry)
-  }
-
   /** The least recently used session that may go. */
   const idlest = (suits: (entry: Entry) => boolean): string | undefined => {
-    for (const [id, entry] of entries) if (entry.holds === 0 && suits(entry)) return id
-    return undefined
+    let found: Entry | undefined
+    for (const entry of entries.values()) {
+      if (entry.holds === 0 && suits(entry) && !(found && found.used <= entry.used)) found = entry
+    }
+    return found?.record.id
   }
 
   const makeRoom = (principal: string): string[] => {
@@ -89,7 +85,7 @@ export function createMemoryStore(limits: StoreLimits, clock: Clock): SessionSto
     },
     touch(id) {
       const entry = entries.get(id)
-      if (entry !== undefined) use(id, entry)
+      if (entry !== undefined) entry.used = clock.now()
     },
     hold(id) {
       const entry = entries.get(id)
@@ -99,7 +95,7 @@ export function createMemoryStore(limits: StoreLimits, clock: Clock): SessionSto
       const entry = entries.get(id)
       if (entry === undefined) return
       entry.holds--
-      use(id, entry)
+      entry.used = clock.now()
     },
     log(id, event) {
       const entry = entries.get(id)
@@ -128,11 +124,10 @@ export function createMemoryStore(limits: StoreLimits, clock: Clock): SessionSto
     async reap() {
       const removed: string[] = []
       const oldest = clock.now() - limits.idleTime
-      for (const [id, entry] of entries) {
-        if (entry.used > oldest) break
-        if (entry.holds > 0) continue
-        remove(id)
-        removed.push(id)
+      for (const { used, holds, record } of entries.values()) {
+        if (used > oldest || holds > 0) continue
+        remove(record.id)
+        removed.push(record.id)
       }
       return removed
     },

@@ -26,11 +26,11 @@ async function open(t: Test, length?: number) {
     },
     add(each) {
       kept.add(each)
-      keeper.add(each)
-    },
-    remove(each) {
-      kept.delete(each)
-      keeper.remove(each)
+      const remove = keeper.add(each)
+      return () => {
+        kept.delete(each)
+        remove()
+      }
     },
     close: () => keeper.close(),
   }

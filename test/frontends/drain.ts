@@ -6,7 +6,7 @@ import { Drain } from '../../src/frontends/drain.ts'
 t.test(
   'a client that does not keep up is known by its first full write, and tasks wait for it',
   async (t) => {
-    const keeper = { now: 5, add() {}, remove() {}, close() {} }
+    const keeper = { now: 5, add: () => () => {}, close() {} }
     const response = Object.assign(new EventEmitter(), { write: (data: string) => data !== 'full' })
     const drain = new Drain(response as unknown as ServerResponse, keeper)
     const done: string[] = []

@@ -8,14 +8,14 @@ t.test('everything kept is looked at once a second, until it is removed', async 
   const ticks: string[] = []
   const one = { tick: (now: number) => void ticks.push(`one ${now}`) }
   const two = { tick: (now: number) => void ticks.push(`two ${now}`) }
-  keeper.add(one)
-  keeper.add(two)
+  const removeOne = keeper.add(one)
   keeper.add(two)
   clock.advance(999)
   t.same(ticks, [])
   clock.advance(1)
   t.same(ticks, ['one 1100', 'two 1100'])
-  keeper.remove(one)
+  removeOne()
+  removeOne()
   clock.advance(1000)
   t.same(ticks.slice(2), ['two 2100'])
 })
@@ -35,8 +35,9 @@ t.test('what is removed while others are looked at is not looked at again', asyn
   const keeper = createKeeper(clock)
   let ticks = 0
   const other = { tick: () => void ticks++ }
-  keeper.add({ tick: () => keeper.remove(other) })
-  keeper.add(other)
+  let removeOther = (): void => {}
+  keeper.add({ tick: () => removeOther() })
+  removeOther = keeper.add(other)
   clock.advance(2000)
   t.equal(ticks, 0)
 })
