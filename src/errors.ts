@@ -64,7 +64,11 @@ export class ProxyError extends Error {
   readonly headers: Readonly<Record<string, string>>
 
   constructor(code: ErrorCode, message: string, options: ProxyErrorOptions = {}) {
+    // What happened and where stands in the message. A stack would cost more than all else that an error takes.
+    const { stackTraceLimit } = Error
+    if (code !== 'INTERNAL') Error.stackTraceLimit = 0
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    Error.stackTraceLimit = stackTraceLimit
     const row: Row = table[code]
     this.name = 'ProxyError'
     this.code = code

@@ -11,7 +11,7 @@ import { heldBytes } from '../protocol/passing.ts'
 import type { Sink } from '../protocol/passing.ts'
 import { readJson } from './answer-json.ts'
 import type { HttpAnswer } from './http-answer.ts'
-import { createSniffer } from './sniff.ts'
+import { createSniffer, sniffWhole } from './sniff.ts'
 import type { Form } from './sniff.ts'
 
 export type Answer =
@@ -83,8 +83,75 @@ function textOf(chunks: readonly Uint8Array[], contentType: string): string {
   }
 }
 
-/** Resolves when the body is over, never rejects. Destroying the body ends it early with `broken`. */
+/**
+ * At once where the body has come already, else when it is over; never rejects. Destroying the body ends it early with
+ * `broken`.
+ */
 export function readAnswer(
+  answer: HttpAnswer,
+  options: AnswerOptions,
+  on: AnswerListener,
+): Answer | Promise<Answer> {
+  const chunks = answer.body.takeWhole?.()
+  return chunks === undefined
+    ? readAsItComes(answer, options, on)
+    : readWhole(chunks, answer.headers['content-type'] ?? '', options, on)
+}
+
+/** The short road, which most answers to small calls take. */
+function readWhole(
+  chunks: readonly Uint8Array[],
+  contentType: string,
+  options: AnswerOptions,
+  on: AnswerListener,
+): Answer {
+  const form = sniffWhole(chunks, contentType)
+  if (form !== 'stream') return answerIn(form, chunks, contentType, options)
+  const decoder = streamDecoder(options, on, () => undefined)
+  try {
+    for (const chunk of chunks) decoder.feed(chunk)
+    decoder.end()
+  } catch (reason) {
+    return { form: 'broken', error: ProxyError.from(reason), at: positionOf(decoder) }
+  }
+  return { form: 'stream', at: positionOf(decoder) }
+}
+
+const sizeOf = (chunks: readonly Uint8Array[]): number =>
+  chunks.reduce((sum, { length }) => sum + length, 0)
+
+const tooLarge = ({ route, maxEventBytes }: AnswerOptions): ProxyError =>
+  new ProxyError(
+    'EVENT_TOO_LARGE',
+    `the backend of route "${route}" sent an answer larger than ${maxEventBytes} bytes`,
+  )
+
+/** What has been read whole and is no event stream. */
+function answerIn(
+  form: Exclude<Form, 'stream'>,
+  chunks: readonly Uint8Array[],
+  contentType: string,
+  options: AnswerOptions,
+): Answer {
+  if (form === 'empty') return { form }
+  if (form === 'json' && sizeOf(chunks) > options.maxEventBytes) {
+    return { form: 'broken', error: tooLarge(options) }
+  }
+  const text = textOf(chunks, contentType)
+  if (form === 'html') return { form, title: titleOf(text), text: shown(text) }
+  if (form === 'text') return { form, text: shown(text) }
+  const { messages, isJson } = readJson(text, options)
+  if (!isJson) return { form: 'text', text: shown(text) }
+  return {
+    form,
+    messages,
+    get text() {
+      return shown(text)
+    },
+  }
+}
+
+function readAsItComes(
   answer: HttpAnswer,
   options: AnswerOptions,
   on: AnswerListener,
@@ -131,8 +198,7 @@ export function readAnswer(
         if (sink !== undefined) return
       }
       if (form === 'json' && size > maxEventBytes) {
-        const text = `the backend of route "${route}" sent an answer larger than ${maxEventBytes} bytes`
-        broken(new ProxyError('EVENT_TOO_LARGE', text))
+        broken(tooLarge(options))
       } else if (form !== 'json' && size > pageBytes) {
         over = true
         resolve(finished(form ?? 'text'))
@@ -145,18 +211,9 @@ export function readAnswer(
     }
     const finished = (whole: Form): Answer => {
       if (whole === 'stream') return { form: 'stream', at: positionOf(decoder) }
-      if (whole === 'empty') return { form: 'empty' }
-      if (sink !== undefined) {
-        sink.end()
-        return { form: 'passed' }
-      }
-      const text = textOf(chunks, contentType)
-      if (whole === 'html') return { form: 'html', title: titleOf(text), text: shown(text) }
-      if (whole === 'text') return { form: 'text', text: shown(text) }
-      const { messages, isJson } = readJson(text, options)
-      return isJson
-        ? { form: 'json', messages, text: shown(text) }
-        : { form: 'text', text: shown(text) }
+      if (sink === undefined) return answerIn(whole, chunks, contentType, options)
+      sink.end()
+      return { form: 'passed' }
     }
 
     const take = (chunk: Uint8Array): void => {

@@ -20,8 +20,6 @@ export interface HttpAnswer {
 /** ms that the unwanted rest of a body may still take. */
 const lingerTime = 1000
 
-const ignore = (): void => {}
-
 // A backend that compresses a stream must flush; whatever is whole so far is passed on at each flush.
 const flushing = { flush: constants.Z_SYNC_FLUSH, finishFlush: constants.Z_SYNC_FLUSH }
 const flushingBrotli = {
@@ -48,7 +46,10 @@ const decoded = (raw: AnswerBody, codings: string | undefined): AnswerBody => {
   let body = raw
   for (const coding of codings.split(',').toReversed()) {
     const decoder = decoderFor(coding)
-    if (decoder !== undefined) body = through(body, decoder)
+    if (decoder === undefined) continue
+    body = through(body, decoder)
+    // An error of a body that nobody reads any longer must not end the process.
+    body.on('error', () => undefined)
   }
   return body
 }
@@ -71,12 +72,9 @@ export function httpAnswer(from: RawAnswer, url: URL, clock: Clock): HttpAnswer 
     const value = from.headers[name]
     if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(', ') : value
   }
-  // An error of a body that nobody reads any longer must not end the process.
-  from.body.on('error', ignore)
   const body = decoded(from.body, headers['content-encoding'])
-  body.on('error', ignore)
   const discard = (): void => {
-    if (body.destroyed || body.readableEnded) return
+    if (body.destroyed || body.readableEnded || body.takeWhole?.() !== undefined) return
     if (from.status === 204 || headers['content-length'] === '0') return void body.resume()
     const stop = clock.after(lingerTime, () => body.destroy())
     let left = 65_536

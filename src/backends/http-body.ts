@@ -17,6 +17,8 @@ export interface AnswerBody {
   destroy(error?: Error): unknown
   readonly destroyed: boolean
   readonly readableEnded: boolean
+  /** All of it, if it has come already and nobody listens yet: a small answer mostly comes with its head. */
+  takeWhole?(): readonly Uint8Array[] | undefined
 }
 
 type Source = Pick<Dispatcher.DispatchController, 'abort' | 'pause' | 'resume'>
@@ -52,6 +54,15 @@ export class HttpBody extends EventEmitter implements AnswerBody {
     return this
   }
 
+  takeWhole(): readonly Uint8Array[] | undefined {
+    if (!this.#whole || this.#flowing || this.destroyed) return undefined
+    const chunks = this.#waiting
+    this.#waiting = []
+    this.readableEnded = true
+    this.destroyed = true
+    return chunks
+  }
+
   pause(): this {
     this.#paused = true
     return this
@@ -70,7 +81,8 @@ export class HttpBody extends EventEmitter implements AnswerBody {
     this.#waiting = []
     if (!this.#whole) this.#source.abort(error ?? new Error('given up'))
     queueMicrotask(() => {
-      if (error !== undefined) this.emit('error', error)
+      // An error of a body that nobody reads any longer must not end the process.
+      if (error !== undefined && this.listenerCount('error') > 0) this.emit('error', error)
       this.emit('close')
     })
     return this

@@ -73,6 +73,9 @@ const maxRedirects = 3
 const rememberedRedirects = 1000
 /** Shorter than the 5 s after which widely used servers close an idle connection without saying so. */
 const keepAliveTimeout = 4000
+/** 303 turns a POST into a GET, which no MCP endpoint can mean. */
+const redirects = (status: number): boolean =>
+  status === 301 || status === 302 || status === 307 || status === 308
 const isWaking = (status: number): boolean => status === 502 || status === 503 || status === 504
 
 export function createHttpClient(options: HttpClientOptions): HttpClient {
@@ -126,23 +129,22 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     )
   }
 
-  /** One try, with its redirects. */
+  /** One try goes on with its redirects. */
   const follow = async (
     call: HttpGet & { readonly body?: unknown },
+    first: Attempt,
+    from: URL,
     once: (url: URL) => Promise<Attempt>,
   ): Promise<Attempt> => {
-    const sentOnce = call.body !== undefined && typeof call.body !== 'string'
     const asked = call.url.href
-    let url = redirected.get(asked) ?? call.url
+    let url = from
+    let got = first
     for (let hops = 0; ; hops++) {
-      const got = await once(url)
       if (!('answer' in got)) return got
       const { status, headers } = got.answer
-      // 303 turns a POST into a GET, which no MCP endpoint can mean.
-      const redirects = [301, 302, 307, 308].includes(status)
-      if (!redirects || sentOnce) {
+      if (!redirects(status)) {
         if (status === 404 || status === 410) redirected.delete(asked)
-        else if (hops > 0) remember(asked, url)
+        else remember(asked, url)
         return got
       }
       got.answer.discard()
@@ -154,6 +156,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
         return { error: new ProxyError('BACKEND_REFUSED', text), sent: false, passing: false }
       }
       url = next.url
+      got = await once(url)
     }
   }
 
@@ -179,15 +182,22 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
 
   /** Tries until there is an answer or `wakeTime` is over. */
   const deliver = async (
-    call: HttpGet,
+    call: HttpGet & { readonly body?: unknown },
     repeatable: boolean,
     once: (url: URL) => Promise<Attempt>,
   ): Promise<HttpOutcome> => {
+    const repeats = call.body === undefined || typeof call.body === 'string'
     const until = clock.now() + (call.patience ?? wakeTime)
     for (let delay = firstDelay; ; delay = Math.min(delay * 2, longestDelay)) {
       if (closed) return { ok: false, error: shuttingDown(), mayHaveRun: false }
       if (call.signal.aborted) return givenUp(call)
-      const got = await follow(call, once)
+      const url = (redirected.size > 0 && redirected.get(call.url.href)) || call.url
+      let got = await once(url)
+      if ('answer' in got) {
+        const { status } = got.answer
+        if (repeats && redirects(status)) got = await follow(call, got, url, once)
+        else if (status === 404 || status === 410) redirected.delete(call.url.href)
+      }
       const again =
         'answer' in got
           ? repeatable && isWaking(got.answer.status)

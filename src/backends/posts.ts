@@ -34,6 +34,7 @@ export interface PostHooks {
 
 /** A message on its way. */
 interface Call {
+  readonly number: number
   readonly message: Message
   readonly request: AbortController
   /** The body of its answer, once there is one. */
@@ -52,6 +53,7 @@ export class Posts {
   #last = 0
   #paused = false
   #closed = false
+  #afterwards: (() => void) | undefined
   /** It has answered under the very id, and nothing has been mended yet. */
   #answered = false
   #mended = false
@@ -69,18 +71,16 @@ export class Posts {
   }
 
   /** As `BackendSession.send`. */
-  async send(message: Message, options: SendOptions): Promise<Undelivered | undefined> {
-    if (this.#closed) return undefined
-    const number = ++this.#last
-    const call: Call = { message, request: new AbortController(), body: undefined }
-    this.#calls.set(number, call)
-    try {
-      return await limited(message, call.request, this.#options.clock, () =>
-        this.#exchange(message, options, call),
-      )
-    } finally {
-      this.#calls.delete(number)
+  send(message: Message, options: SendOptions): Promise<Undelivered | undefined> {
+    if (this.#closed) return Promise.resolve(undefined)
+    const call: Call = {
+      number: ++this.#last,
+      message,
+      request: new AbortController(),
+      body: undefined,
     }
+    this.#calls.set(call.number, call)
+    return limited(message, call.request, this.#options.clock, () => this.#exchange(call, options))
   }
 
   abort(message: Message): void {
@@ -97,40 +97,52 @@ export class Posts {
     for (const { body } of this.#calls.values()) body?.resume()
   }
 
-  close(): void {
+  /**
+   * Gives up what waits for an answer. Notifications under way still arrive, or their connections would break;
+   * `afterwards` is called when they have, at once where there are none.
+   */
+  close(afterwards?: () => void): void {
     this.#closed = true
-    for (const { request } of this.#calls.values()) request.abort()
+    let arriving = false
+    for (const { message, request } of this.#calls.values()) {
+      if (message.kind === 'request') request.abort()
+      else arriving = true
+    }
+    if (arriving) this.#afterwards = afterwards
+    else afterwards?.()
   }
 
-  async #exchange(
-    message: Message,
-    options: SendOptions,
-    call: Call,
-  ): Promise<Undelivered | undefined> {
-    const { route, url } = this.#target
-    const { signal } = call.request
-    const outcome = await this.#options.http.post({
-      route,
-      url,
-      headers: { ...options.headers, ...this.#hooks.headers?.(message) },
-      repeatable: options.repeatable,
-      body: message.kind === 'request' ? (message.bytes ?? message.text) : message.text,
-      signal,
-    })
-    if (signal.aborted) {
-      if (outcome.ok) outcome.answer.body.destroy()
-      return undefined
+  async #exchange(call: Call, options: SendOptions): Promise<Undelivered | undefined> {
+    try {
+      const { route, url } = this.#target
+      const { message } = call
+      const { signal } = call.request
+      const outcome = await this.#options.http.post({
+        route,
+        url,
+        headers: { ...options.headers, ...this.#hooks.headers?.(message) },
+        repeatable: options.repeatable,
+        body: message.kind === 'request' ? (message.bytes ?? message.text) : message.text,
+        signal,
+      })
+      if (signal.aborted) {
+        if (outcome.ok) outcome.answer.body.destroy()
+        return undefined
+      }
+      if (!outcome.ok) return this.#unsent(message, outcome)
+      const { answer } = outcome
+      const denied = unauthorized(route, answer)
+      if (denied !== undefined) {
+        answer.discard()
+        return denied
+      }
+      this.#hooks.begun?.(message, answer)
+      if (message.kind !== 'request') return await this.#unawaited(message, answer, call)
+      return await this.#awaited(message, answer, call)
+    } finally {
+      this.#calls.delete(call.number)
+      if (this.#closed && this.#calls.size === 0) this.#afterwards?.()
     }
-    if (!outcome.ok) return this.#unsent(message, outcome)
-    const { answer } = outcome
-    const denied = unauthorized(route, answer)
-    if (denied !== undefined) {
-      answer.discard()
-      return denied
-    }
-    this.#hooks.begun?.(message, answer)
-    if (message.kind !== 'request') return this.#unawaited(message, answer, call)
-    return this.#awaited(message, answer, call)
   }
 
   /** A body that passed by and turned out to be wrong has not come to its end. */
@@ -181,13 +193,15 @@ export class Posts {
         },
       }
     }
-    const got = await this.#read(answer, call, {
+    const reading = this.#read(answer, call, {
       message: (received) => {
         deliver(received)
         if (answered) linger()
       },
       ...(isSuccess(status) && { large: pass }),
     })
+    // Each wait costs, and a small answer is there already.
+    const got = reading instanceof Promise ? await reading : reading
     if (!isSuccess(status)) {
       const text = 'text' in got ? got.text : ''
       // What names the request is its answer, whatever words it holds.
@@ -246,7 +260,7 @@ export class Posts {
     answer: HttpAnswer,
     call: Call,
     on: Pick<AnswerListener, 'message' | 'large'>,
-  ): Promise<Answer> {
+  ): Answer | Promise<Answer> {
     const { route } = this.#target
     const repaired = (rule: RuleName, line: string): void => {
       this.#mended = true

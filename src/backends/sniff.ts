@@ -21,6 +21,15 @@ export function sniff(head: string, contentType: string, whole: boolean): Form |
   return /json/i.test(contentType) ? 'json' : 'text'
 }
 
+/** The same for a body that has come whole. */
+export function sniffWhole(chunks: readonly Uint8Array[], contentType: string): Form {
+  const first = chunks[0]?.[0]
+  if (first === 0x7b || first === 0x5b) return 'json'
+  const sniffer = createSniffer(contentType)
+  for (const chunk of chunks) sniffer.take(chunk)
+  return sniffer.end()
+}
+
 export interface Sniffer {
   /** Takes a chunk. Undefined while it is too early to tell; then `held` has every chunk so far. */
   take(chunk: Uint8Array): Form | undefined

@@ -303,6 +303,8 @@ class SseSession implements BackendSession {
       this.#posts.delete(number)
       return answer.discard()
     }
+    const reading = this.#read(answer, message)
+    if (!(reading instanceof Promise)) return this.#readToEnd(number, message, reading)
     const { clock } = this.#options
     const wait = (ms: number): (() => void) => clock.after(ms, () => body.destroy())
     const key = message.kind === 'request' ? message.idText : undefined
@@ -315,12 +317,16 @@ class SseSession implements BackendSession {
         stop = wait(lingerTime)
       })
     }
-    void this.#read(answer, message).then((got) => {
+    void reading.then((got) => {
       stop()
       if (key !== undefined) this.#bodies.delete(key)
-      this.#posts.delete(number)
-      if (got.form === 'json') this.#deliver(got.messages, message)
+      this.#readToEnd(number, message, got)
     })
+  }
+
+  #readToEnd(number: number, message: Message, got: Answer): void {
+    this.#posts.delete(number)
+    if (got.form === 'json') this.#deliver(got.messages, message)
   }
 
   async #refused(message: Message, answer: HttpAnswer): Promise<Refusal> {
@@ -363,7 +369,7 @@ class SseSession implements BackendSession {
     for (const message of messages) this.#listener.message(message, inAnswerTo)
   }
 
-  #read(answer: HttpAnswer, sent: Message): Promise<Answer> {
+  #read(answer: HttpAnswer, sent: Message): Answer | Promise<Answer> {
     const { route } = this.#target
     const { rules, maxEventBytes } = this.#options
     const repaired = this.#options.onRepair.bind(this.#options, route)

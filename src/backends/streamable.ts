@@ -73,16 +73,21 @@ class StreamableSession implements BackendSession {
     })
   }
 
-  async send(message: Message, options: SendOptions): Promise<Undelivered | undefined> {
+  send(message: Message, options: SendOptions): Promise<Undelivered | undefined> {
     this.#headers = options.headers
     if (isInitialize(message)) {
       this.#id = undefined
       this.#revision = undefined
     }
-    const failed = await this.#posts.send(message, options)
-    const announces =
-      message.kind === 'notification' && message.method === 'notifications/initialized'
-    if (announces && failed === undefined) {
+    const sent = this.#posts.send(message, options)
+    if (message.kind === 'notification' && message.method === 'notifications/initialized') {
+      return sent.then((failed) => this.#announced(failed))
+    }
+    return sent
+  }
+
+  #announced(failed: Undelivered | undefined): Undelivered | undefined {
+    if (failed === undefined && !this.#closed) {
       this.#initialized = true
       this.#stand()
     }
@@ -114,10 +119,13 @@ class StreamableSession implements BackendSession {
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    this.#posts.close()
     for (const stream of this.#streams) stream.close()
+    this.#posts.close(() => this.#remove())
+  }
+
+  /** A session that is no longer needed is ended (2025-11-25, Transports, "Session Management"). */
+  #remove(): void {
     if (this.#id === undefined) return
-    // A session that is no longer needed is ended (2025-11-25, Transports, "Session Management").
     const { route, url } = this.#target
     void this.#options.http.remove({ route, url, headers: { ...this.#headers, ...this.#own() } })
   }

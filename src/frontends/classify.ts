@@ -32,9 +32,24 @@ export function allowedMethods(clients: readonly Dialect[]): string {
   ].join(', ')
 }
 
+/** What was worked out of `Accept` headers: the same few come with every request. */
+const accepted = new Map<string, boolean>()
+const mostAccepted = 1000
+const longestAccept = 200
+
 /** Whether an `Accept` header lets `type` through; a missing one lets everything through. */
 export function accepts(accept: string | undefined, type: string): boolean {
-  if (accept === undefined || accept.trim() === '') return true
+  if (accept === undefined) return true
+  const key = `${type} ${accept}`
+  const known = accepted.get(key)
+  if (known !== undefined) return known
+  const verdict = letsThrough(accept, type)
+  if (accepted.size < mostAccepted && accept.length < longestAccept) accepted.set(key, verdict)
+  return verdict
+}
+
+function letsThrough(accept: string, type: string): boolean {
+  if (accept.trim() === '') return true
   const group = `${type.split('/')[0]}/*`
   return accept
     .toLowerCase()

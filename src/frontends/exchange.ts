@@ -112,8 +112,8 @@ export interface ClientSession {
 export interface Relay {
   /** Opens a session. Rejects with LIMIT_REACHED or SHUTTING_DOWN. */
   begin(caller: Caller, dialect: Dialect): Promise<ClientSession>
-  /** Finds a session of this caller. Rejects with SESSION_UNKNOWN, also when it is somebody else's. */
-  find(caller: Caller, id: string): Promise<ClientSession>
+  /** Finds a session of this caller. Throws SESSION_UNKNOWN, also when it is somebody else's. */
+  find(caller: Caller, id: string): ClientSession
   /** A request outside any session. */
   single(caller: Caller, message: Request, reply: Reply): void
   /** The client of a `single` request has gone. */

@@ -23,7 +23,7 @@ export async function receiveMessages(
   const { request, response } = sender
   const offer = (head: readonly Buffer[]): Request | undefined =>
     passRequest(request, head, limits, clock)
-  const passes = await mayPass(sender, relay)
+  const passes = mayPass(sender, relay)
   const read = await receiveBody(request, limits, clock, passes ? offer : undefined)
   if (Buffer.isBuffer(read)) return parseBody(decodeBody(read, request.headers['content-type']))
   const stream = read.bytes?.stream
@@ -44,15 +44,12 @@ export async function receiveMessages(
 }
 
 /** Whether a request could pass without being held, should it turn out to be large. */
-async function mayPass(
-  { request: { headers }, caller, sessionId }: Sender,
-  relay: Relay,
-): Promise<boolean> {
+function mayPass({ request: { headers }, caller, sessionId }: Sender, relay: Relay): boolean {
   const length = headers['content-length']
   if (sessionId === undefined || (length !== undefined && Number(length) <= heldBytes)) return false
   if (!isUtf8(headers['content-type'])) return false
   try {
-    return (await relay.find(caller, sessionId)).takesBytes
+    return relay.find(caller, sessionId).takesBytes
   } catch {
     // Whoever reads the message tells the client what is wrong with its session.
     return false

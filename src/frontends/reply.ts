@@ -32,8 +32,8 @@ export function sendJson(
   if (response.headersSent || response.destroyed) return
   const length = Buffer.byteLength(text)
   response.writeHead(status, { ...headers, ...jsonHeaders, 'content-length': length })
-  // As a string it goes out in one write with its headers.
-  response.end(text)
+  // As a string it goes out in one write with its headers; plain ASCII need not be encoded.
+  response.end(text, length === text.length ? 'latin1' : 'utf8')
 }
 
 /** 202 with an empty body: what notifications and answers get (2025-11-25, Transports, "Sending Messages to the Server"). */

@@ -12,7 +12,7 @@ export const sessionParameter = 'sessionId'
 
 export async function serveSse(visit: Visit, relay: Relay, tools: Tools): Promise<void> {
   if (visit.request.method === 'GET') await openStream(visit, relay, tools)
-  else await post(visit, relay)
+  else post(visit, relay)
 }
 
 /** Nothing comes before the `endpoint` event: Python clients dead-lock on it. */
@@ -37,11 +37,11 @@ async function openStream(
   })
 }
 
-async function post({ response, caller, sessionId, body }: Visit, relay: Relay): Promise<void> {
+function post({ response, caller, sessionId, body }: Visit, relay: Relay): void {
   if (sessionId === undefined || body === undefined) {
     throw new ProxyError('SESSION_REQUIRED', `POST to the URL of the endpoint event`)
   }
-  const session = await relay.find(caller, sessionId)
+  const session = relay.find(caller, sessionId)
   if (session.dialect !== 'sse') throw new ProxyError('SESSION_UNKNOWN', 'no such session')
   sendAccepted(response)
   for (const message of body.messages) {

@@ -37,11 +37,11 @@ function checkRevision({ request, sessionId }: Visit): void {
   throw new ProxyError('REVISION_UNSUPPORTED', 'the MCP-Protocol-Version header is not a revision')
 }
 
-async function find({ caller, sessionId }: Visit, relay: Relay): Promise<ClientSession> {
+function find({ caller, sessionId }: Visit, relay: Relay): ClientSession {
   if (sessionId === undefined) {
     throw new ProxyError('SESSION_REQUIRED', 'this request needs an Mcp-Session-Id header')
   }
-  const session = await relay.find(caller, sessionId)
+  const session = relay.find(caller, sessionId)
   if (session.dialect !== 'streamable') throw new ProxyError('SESSION_UNKNOWN', 'no such session')
   return session
 }
@@ -53,7 +53,7 @@ async function post(visit: Visit, relay: Relay, tools: Tools): Promise<void> {
   if (body.batch && opening) {
     throw new ProxyError('MESSAGE_INVALID', 'initialize must not be part of a batch')
   }
-  const known = await findOrOpen(visit, relay, opening)
+  const known = findOrOpen(visit, relay, opening)
   const fresh = known === undefined
   const session = known ?? (await relay.begin(caller, 'streamable'))
   checkBatch(body, session)
@@ -84,14 +84,10 @@ async function post(visit: Visit, relay: Relay, tools: Tools): Promise<void> {
 }
 
 /** The session that the client names; undefined where a new one is to be opened. */
-async function findOrOpen(
-  visit: Visit,
-  relay: Relay,
-  opening: boolean,
-): Promise<ClientSession | undefined> {
+function findOrOpen(visit: Visit, relay: Relay, opening: boolean): ClientSession | undefined {
   if (visit.sessionId === undefined) return undefined
   try {
-    return await find(visit, relay)
+    return find(visit, relay)
   } catch (error) {
     // Some clients keep sending a lost session's id while they initialize anew.
     if (opening && error instanceof ProxyError && error.code === 'SESSION_UNKNOWN') return undefined
@@ -152,7 +148,7 @@ function endingOnFailure(reply: Reply, session: ClientSession, whole: PostAnswer
 
 async function openStream(visit: Visit, relay: Relay, tools: Tools): Promise<void> {
   const { response, caller, request } = visit
-  const session = await find(visit, relay)
+  const session = find(visit, relay)
   const connect = () =>
     openEventStream(response, {}, tools.keeper, tools.limits, (reason) =>
       tools.onCut(caller.route, reason),
@@ -189,7 +185,7 @@ const primes = (session: ClientSession): boolean =>
   session.revision !== undefined && session.revision >= '2025-11-25'
 
 async function end(visit: Visit, relay: Relay): Promise<void> {
-  const session = await find(visit, relay)
+  const session = find(visit, relay)
   await session.end()
   visit.response.writeHead(204)
   visit.response.end()

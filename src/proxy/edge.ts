@@ -191,11 +191,15 @@ const descriptive = new Set([
  * different ones never share a backend session.
  */
 export function principalOf(headers: Readonly<Record<string, string>>): string {
+  return hash('sha256', textOf(headers, Object.keys(headers).sort()), 'base64url')
+}
+
+function textOf(headers: Readonly<Record<string, string>>, names: readonly string[]): string {
   let text = ''
-  for (const name of Object.keys(headers).sort()) {
+  for (const name of names) {
     if (!descriptive.has(name)) text += `${name}:${headers[name]}\n`
   }
-  return hash('sha256', text, 'base64url')
+  return text
 }
 
 /**
@@ -207,6 +211,24 @@ export function identityOf(headers: Readonly<Record<string, string>>): string {
   const { authorization, ...others } = headers
   const token = authorization === undefined ? 'none' : subjectOf(authorization)
   return principalOf({ ...others, authorization: token })
+}
+
+/** Checks request after request against one identity; the same headers are not worked out anew each time. */
+export class IdentityCheck {
+  readonly #expected: string
+  #latest: string | undefined
+
+  constructor(expected: string) {
+    this.#expected = expected
+  }
+
+  admits(headers: Readonly<Record<string, string>>): boolean {
+    const text = textOf(headers, Object.keys(headers))
+    if (text === this.#latest) return true
+    if (identityOf(headers) !== this.#expected) return false
+    this.#latest = text
+    return true
+  }
 }
 
 function subjectOf(authorization: string): string {

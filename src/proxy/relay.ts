@@ -138,23 +138,17 @@ export function createRelay(services: RelayServices): RunningRelay {
       const id = randomBytes(24).toString('base64url')
       const { route, parameters } = caller
       const principal = identityOf(caller.headers)
-      const removed = await store.create({ id, route, parameters, principal, dialect })
+      const record = { id, route, parameters, principal, dialect }
+      const removed = await store.create(record)
       for (const other of removed) void end(other)
-      const session = new Session(id, dialect, caller, sessionServices)
+      const session = new Session(record, caller, sessionServices)
       sessions.set(id, session)
       return session
     },
-    async find(caller, id) {
-      const record = await store.get(id)
+    find(caller, id) {
       const session = sessions.get(id)
-      const same =
-        record?.route === caller.route &&
-        record.principal === identityOf(caller.headers) &&
-        Object.entries(caller.parameters).every(
-          ([name, value]) => record.parameters[name] === value,
-        )
       // Somebody else's session and no session look the same from outside.
-      if (session === undefined || !same) {
+      if (session === undefined || !session.isOf(caller)) {
         throw new ProxyError('SESSION_UNKNOWN', 'no such session; initialize again')
       }
       store.touch(id)

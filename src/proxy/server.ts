@@ -276,7 +276,6 @@ class Handler {
     seen: { dialect: Dialect | 'passthrough' | 'none'; idText?: string },
   ): Promise<void> {
     const { relay, tools, edge } = this.parts
-    const allow = allowedMethods(route.clients)
     const header = request.headers['mcp-session-id']
     const parameter = sessionIn(request.url ?? '')
     const caller = this.caller(request, route, match)
@@ -302,18 +301,20 @@ class Handler {
     )
     switch (verdict.kind) {
       case 'head':
-        response.writeHead(200, { allow })
+        response.writeHead(200, { allow: allowedMethods(route.clients) })
         response.end()
         return
-      case 'options':
+      case 'options': {
+        const allow = allowedMethods(route.clients)
         response.writeHead(204, { allow, ...edge.preflight(request.headers, allow) })
         response.end()
         return
+      }
       case 'not-allowed':
         throw new ProxyError(
           'METHOD_NOT_ALLOWED',
           `route "${route.name}" does not take this ${request.method} request`,
-          { headers: { allow } },
+          { headers: { allow: allowedMethods(route.clients) } },
         )
     }
     seen.dialect = verdict.dialect

@@ -7,8 +7,9 @@ import { failureOf } from '../frontends/reply.ts'
 import { ResumableStream } from '../frontends/resumable.ts'
 import type { Dialect } from '../protocol/dialects.ts'
 import type { Notification, Request, Response } from '../protocol/jsonrpc.ts'
-import type { SessionStore } from '../sessions/store.ts'
+import type { SessionRecord, SessionStore } from '../sessions/store.ts'
 import { Table } from '../table.ts'
+import { IdentityCheck } from './edge.ts'
 import type { Live } from './live.ts'
 import type { MemberPort } from './live-options.ts'
 
@@ -26,12 +27,12 @@ export interface SessionServices {
 const mostStreams = 64
 
 export class Session implements ClientSession, MemberPort {
-  readonly id: string
-  readonly dialect: Dialect
+  readonly record: SessionRecord
   readonly outlets: Outlet[] = []
   headers: Headers
   revision: string | undefined
   private readonly services: SessionServices
+  private readonly identity: IdentityCheck
   /** Streams that the client may come back to, oldest first. */
   private readonly streams = new Table<string, ResumableStream>(String)
   private live: Live | undefined
@@ -39,11 +40,29 @@ export class Session implements ClientSession, MemberPort {
   private waiting: ((found: Live | ProxyError) => void)[] | undefined
   private closed = false
 
-  constructor(id: string, dialect: Dialect, caller: Caller, services: SessionServices) {
-    this.id = id
-    this.dialect = dialect
+  constructor(record: SessionRecord, caller: Caller, services: SessionServices) {
+    this.record = record
     this.headers = caller.headers
     this.services = services
+    this.identity = new IdentityCheck(record.principal)
+  }
+
+  get id(): string {
+    return this.record.id
+  }
+
+  get dialect(): Dialect {
+    return this.record.dialect
+  }
+
+  /** Whether `caller` may use it. */
+  isOf(caller: Caller): boolean {
+    const { route, parameters } = this.record
+    if (route !== caller.route || !this.identity.admits(caller.headers)) return false
+    for (const name in caller.parameters) {
+      if (parameters[name] !== caller.parameters[name]) return false
+    }
+    return true
   }
 
   get takesBytes(): boolean {

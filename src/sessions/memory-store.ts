@@ -7,7 +7,9 @@ import type { SessionRecord, SessionStore, StoredEvent, StoreLimits } from './st
 
 interface Entry {
   readonly record: SessionRecord
+  /** ms of its last use, and which use of all that was. */
   used: number
+  turn: number
   holds: number
   /** Oldest first, from `first` on. What is before it has been dropped, and goes when there is enough of it. */
   events: StoredEvent[]
@@ -23,6 +25,7 @@ const smallText = 4096
 export function createMemoryStore(limits: StoreLimits, clock: Clock): SessionStore {
   const entries = new Table<string, Entry>(String)
   const perPrincipal = new Map<string, number>()
+  let turns = 0
 
   const count = (principal: string, by: number): void => {
     const next = (perPrincipal.get(principal) ?? 0) + by
@@ -37,11 +40,16 @@ export function createMemoryStore(limits: StoreLimits, clock: Clock): SessionSto
     return true
   }
 
+  const use = (entry: Entry): void => {
+    entry.used = clock.now()
+    entry.turn = ++turns
+  }
+
   /** The least recently used session that may go. */
   const idlest = (suits: (entry: Entry) => boolean): string | undefined => {
     let found: Entry | undefined
     for (const entry of entries.values()) {
-      if (entry.holds === 0 && suits(entry) && !(found && found.used <= entry.used)) found = entry
+      if (entry.holds === 0 && suits(entry) && !(found && found.turn < entry.turn)) found = entry
     }
     return found?.record.id
   }
@@ -76,7 +84,9 @@ export function createMemoryStore(limits: StoreLimits, clock: Clock): SessionSto
     },
     async create(record) {
       const removed = makeRoom(record.principal)
-      entries.set(record.id, { record, used: clock.now(), holds: 0, events: [], first: 0, size: 0 })
+      const entry = { record, used: 0, turn: 0, holds: 0, events: [], first: 0, size: 0 }
+      use(entry)
+      entries.set(record.id, entry)
       count(record.principal, 1)
       return removed
     },
@@ -85,7 +95,7 @@ export function createMemoryStore(limits: StoreLimits, clock: Clock): SessionSto
     },
     touch(id) {
       const entry = entries.get(id)
-      if (entry !== undefined) entry.used = clock.now()
+      if (entry !== undefined) use(entry)
     },
     hold(id) {
       const entry = entries.get(id)
@@ -95,7 +105,7 @@ export function createMemoryStore(limits: StoreLimits, clock: Clock): SessionSto
       const entry = entries.get(id)
       if (entry === undefined) return
       entry.holds--
-      entry.used = clock.now()
+      use(entry)
     },
     log(id, event) {
       const entry = entries.get(id)

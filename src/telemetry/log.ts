@@ -37,7 +37,8 @@ const secrets = new Set([
 /** Fields without the secrets among them, one level down, and among the `headers` of either. */
 function redact(fields: object, depth = 0): Record<string, unknown> {
   const clean: Record<string, unknown> = {}
-  for (const [name, value] of Object.entries(fields)) {
+  for (const name in fields) {
+    const value: unknown = fields[name as keyof typeof fields]
     if (secrets.has(name)) clean[name] = '[redacted]'
     else if (typeof value !== 'object' || value === null || value instanceof Error) {
       clean[name] = value
@@ -58,13 +59,27 @@ export function createLog({ level, format, stream }: LogOptions): Log {
     {
       level,
       base: null,
-      timestamp: pino.stdTimeFunctions.isoTime,
+      timestamp: createTimestamp(),
       // Not pino's `redact`: it looks up each path in each line, which was a tenth of all the time of a small request.
       formatters: { level: (label) => ({ level: label }), log: (fields) => redact(fields) },
       serializers: { err: describe },
     },
     destination,
   )
+}
+
+/** ISO 8601 as pino wants it. Many lines are written in one millisecond, and each would be worked out anew. */
+function createTimestamp(): () => string {
+  let latest = 0
+  let text = ''
+  return () => {
+    const now = Date.now()
+    if (now !== latest) {
+      latest = now
+      text = `,"time":"${new Date(now).toISOString()}"`
+    }
+    return text
+  }
 }
 
 /**

@@ -37,9 +37,10 @@ async function setUp(t: Test, between: (make: () => Live) => Converse = (make) =
     { sessions: 9, sessionsPerPrincipal: 9, idleTime, ...replay },
     services.clock,
   )
-  await store.create({ id: 's', route: 'shop', parameters: {}, principal: '', dialect: 'sse' })
+  const record = { id: 's', route: 'shop', parameters: {}, principal: '', dialect: 'sse' } as const
+  await store.create(record)
   const ends: string[] = []
-  const session = new Session('s', 'sse', caller(), {
+  const session = new Session(record, caller(), {
     store,
     converse: between(make),
     abandon: (reply) => services.pending.abandon(reply, false),
