@@ -31,6 +31,8 @@ export interface OpenExchange {
   wire: Request
   /** The progress token that its client chose, as JSON text. */
   readonly token: string | undefined
+  /** How a progress notification began, up to and with the token: as the backend wrote it, and as the client gets it. */
+  progressHead?: { readonly theirs: string; readonly ours: string }
   /** The client can take messages besides the response. */
   carries: boolean
   readonly purpose: Purpose | undefined

@@ -11,11 +11,16 @@ export interface Lines {
   giveUp(): Uint8Array
 }
 
-/** `line` gets each line without its end, and its bytes. `waits` hears that `waiting` has grown. */
-export function createLines(
-  line: (content: string, bytes: number) => void,
-  waits: () => void,
-): Lines {
+export interface LinesListener {
+  /** Each line without its end, and its bytes. */
+  line(content: string, bytes: number): void
+  /** `waiting` has grown. */
+  waits(): void
+  /** Where a line may begin an event: takes what it can from `start` on, whole lines, and answers where the rest begins. */
+  skip(text: string, start: number): number
+}
+
+export function createLines({ line, waits, skip }: LinesListener): Lines {
   let text = newDecoder()
   let first = true
   let rest: string[] = []
@@ -34,6 +39,7 @@ export function createLines(
       afterCr = false
       if (piece.startsWith('\n')) start = 1
     }
+    if (rest.length === 0) start = skip(piece, start)
     let lf = piece.indexOf('\n', start)
     let cr = piece.indexOf('\r', start)
     while (lf !== -1 || cr !== -1) {
@@ -49,6 +55,7 @@ export function createLines(
         else if (piece[start] === '\n') start++
       }
       line(content, bytes)
+      if (content === '' && !afterCr) start = skip(piece, start)
       if (lf !== -1 && lf < start) lf = piece.indexOf('\n', start)
       if (cr !== -1 && cr < start) cr = piece.indexOf('\r', start)
     }

@@ -1,9 +1,9 @@
 // From one event to what it says: by the standard first, then JSON, then JSON-RPC, and only on failure by the rules on
 // data, endpoints and envelopes. No state: one event in, what was decoded out.
 import { createParser } from 'eventsource-parser'
-import { repairEnvelope } from '../protocol/envelope.ts'
+import { isPlain, repairEnvelope } from '../protocol/envelope.ts'
 import { elements } from '../protocol/json-text.ts'
-import { isObject } from '../protocol/jsonrpc.ts'
+import { isObject, readMessage } from '../protocol/jsonrpc.ts'
 import type { Json, JsonObject, Message } from '../protocol/jsonrpc.ts'
 import { isOn, textRules } from './rules.ts'
 import type { RuleName, RuleSwitches } from './rules.ts'
@@ -50,6 +50,14 @@ const parse = (text: string): { readonly value: Json } | undefined => {
   } catch {
     return undefined
   }
+}
+
+/** The message that data is if nothing need be mended in it. */
+export function readClean(data: string): Message | undefined {
+  const value = parse(data)?.value
+  if (!isObject(value) || !isPlain(value)) return undefined
+  const read = readMessage(data, value)
+  return read.ok ? read.value : undefined
 }
 
 const isMessageName = (name: string): boolean => name === '' || name === 'message'
@@ -110,7 +118,7 @@ function readJson(name: string, text: string, value: Json, context: EventContext
       return [name === 'error' ? { kind: 'error', text: excerpt(text) } : { kind: 'noise', name }]
     }
     if (odd) context.repaired('event-name', text)
-    return [readMessage(text, value, context)]
+    return [readRepaired(text, value, context)]
   }
   const url = endpointIn(value)
   if (context.endpoints && url !== undefined && couldBeEndpoint(name)) offer(url, context)
@@ -121,10 +129,10 @@ function readJson(name: string, text: string, value: Json, context: EventContext
     context.repaired('data-heartbeat', text)
     return [{ kind: 'noise', name }]
   }
-  return [readMessage(text, value, context)]
+  return [readRepaired(text, value, context)]
 }
 
-function readMessage(text: string, value: JsonObject, context: EventContext): Decoded {
+function readRepaired(text: string, value: JsonObject, context: EventContext): Decoded {
   const read = repairEnvelope(text, value, context.rules, (rule) => context.repaired(rule, text))
   return read.ok ? { kind: 'message', message: read.value } : { kind: 'stray', text }
 }

@@ -90,7 +90,7 @@ export function repairEnvelope(
 }
 
 /** Nothing to mend: the usual case, told apart cheaply. */
-function isPlain(value: JsonObject): boolean {
+export function isPlain(value: JsonObject): boolean {
   if (value['jsonrpc'] !== '2.0') return false
   if (!('result' in value) && !('error' in value)) return typeof value['method'] === 'string'
   if ('result' in value && 'error' in value) return false

@@ -4,10 +4,11 @@ import { everyByte, randomCuts, whole } from '../fixtures/split.ts'
 
 const read = (chunks: Iterable<Uint8Array>) => {
   const found: [string, number][] = []
-  const lines = createLines(
-    (content, bytes) => found.push([content, bytes]),
-    () => {},
-  )
+  const lines = createLines({
+    line: (content, bytes) => found.push([content, bytes]),
+    waits() {},
+    skip: (_text, start) => start,
+  })
   for (const chunk of chunks) lines.feed(chunk)
   lines.end()
   return found
@@ -53,10 +54,11 @@ t.test('every kind of line end ends one line, and lines are measured in bytes', 
 
 t.test('a CR ends its line before anything follows it', async (t) => {
   const found: string[] = []
-  const lines = createLines(
-    (content) => found.push(content),
-    () => {},
-  )
+  const lines = createLines({
+    line: (content) => found.push(content),
+    waits() {},
+    skip: (_text, start) => start,
+  })
   lines.feed(Buffer.from('a\r'))
   t.same(found, ['a'])
   lines.feed(Buffer.from('\nb\n'))
@@ -67,10 +69,11 @@ t.test('a CR ends its line before anything follows it', async (t) => {
 const listening = () => {
   const found: [string, number][] = []
   const grown: number[] = []
-  const lines = createLines(
-    (content, bytes) => found.push([content, bytes]),
-    () => grown.push(lines.waiting),
-  )
+  const lines = createLines({
+    line: (content, bytes) => found.push([content, bytes]),
+    waits: () => grown.push(lines.waiting),
+    skip: (_text, start) => start,
+  })
   return { found, grown, lines }
 }
 
@@ -128,4 +131,24 @@ t.test('a line end that was half seen still belongs to the line before', async (
     ['a', 1],
     ['b', 1],
   ])
+})
+
+t.test('whoever knows what follows may skip it, but only where a line begins', async (t) => {
+  const found: string[] = []
+  const offers: string[] = []
+  const lines = createLines({
+    line: (content) => found.push(content),
+    waits() {},
+    skip(text, start) {
+      offers.push(text.slice(start))
+      let at = start
+      while (text.startsWith('skip\n', at)) at += 5
+      return at
+    },
+  })
+  lines.feed(Buffer.from('skip\nskip\na\n\nskip\nb'))
+  lines.feed(Buffer.from('skip\n\r'))
+  lines.feed(Buffer.from('\nskip\nc\n'))
+  t.same(found, ['a', '', 'bskip', '', 'c'])
+  t.same(offers, ['skip\nskip\na\n\nskip\nb', 'skip\nb', 'skip\nc\n'])
 })
