@@ -4,6 +4,7 @@
 import { ProxyError } from '../errors.ts'
 import { heldBytes } from '../protocol/passing.ts'
 import type { Sink } from '../protocol/passing.ts'
+import { cleanEvent, dataStart, fieldLine, lineEnd, valueOf } from './fields.ts'
 import { createJsonScan } from './json-scan.ts'
 import type { JsonScan } from './json-scan.ts'
 import { createLines } from './lines.ts'
@@ -47,10 +48,7 @@ export interface Decoder {
   readonly candidate: string | undefined
 }
 
-/** An event as all good servers write it, with its id and its data. */
-const clean = /(?:event: message\r?\n)?(?:id: ([^\r\n\0]*)\r?\n)?data: (\{[^\r\n]*\})\r?\n\r?\n/y
 const endsValue = /[}\]]$/
-const fieldLine = /^(?:event|data|id|retry)(?::|$)/
 /** No endpoint is longer than this. */
 const longestUrl = 8192
 
@@ -350,8 +348,8 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
   const skipClean = (text: string, from: number): number => {
     let at = from
     while (untouched()) {
-      clean.lastIndex = at
-      const match = clean.exec(text)
+      cleanEvent.lastIndex = at
+      const match = cleanEvent.exec(text)
       const [whole = '', eventId, json = ''] = match ?? []
       // Characters may have up to three bytes.
       if (match === null || whole.length * 3 > maxEventBytes) break
@@ -409,27 +407,6 @@ export function createDecoder(options: DecodeOptions, on: DecodeListener): Decod
       return candidate
     },
   }
-}
-
-function lineEnd(chunk: Uint8Array): number {
-  const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)
-  const lf = bytes.indexOf(0x0a)
-  const cr = bytes.indexOf(0x0d)
-  return lf === -1 || (cr !== -1 && cr < lf) ? cr : lf
-}
-
-/** Where the value of a `data:` line begins; undefined for another line. */
-function dataStart(line: Uint8Array): number | undefined {
-  const head = Buffer.from(line.subarray(0, 6)).toString('latin1')
-  if (!head.startsWith('data:')) return undefined
-  return head.endsWith(' ') ? 6 : 5
-}
-
-/** The value of a field line: one space after the colon is not part of it. */
-const valueOf = (content: string): string => {
-  const colon = content.indexOf(':')
-  if (colon === -1) return ''
-  return content.slice(content[colon + 1] === ' ' ? colon + 2 : colon + 1)
 }
 
 /** More lines can make it whole: it is open, and not inside a string, where no line may break. */

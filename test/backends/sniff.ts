@@ -1,5 +1,5 @@
 import t from 'tap'
-import { createSniffer, sniff } from '../../src/backends/sniff.ts'
+import { createSniffer, sniff, sniffWhole } from '../../src/backends/sniff.ts'
 
 const bom = '\u00ef\u00bb\u00bf'
 
@@ -41,4 +41,15 @@ t.test('a sniffer keeps every chunk that it has seen', async (t) => {
   for (const byte of 'dat') t.equal(sniffer.take(Buffer.from(byte)), undefined)
   t.equal(sniffer.take(Buffer.from('a: {}\n\n')), 'stream')
   t.equal(Buffer.concat(sniffer.held).toString(), 'data: {}\n\n')
+})
+
+t.test('a body that has come whole is judged by the same', async (t) => {
+  const chunks = (...texts: string[]) => texts.map((text) => Buffer.from(text))
+  t.equal(sniffWhole(chunks('{"a":1}'), 'text/plain'), 'json')
+  t.equal(sniffWhole(chunks('[', ']'), ''), 'json')
+  t.equal(sniffWhole(chunks(' \n', '{}'), ''), 'json')
+  t.equal(sniffWhole(chunks('data: {}\n\n'), 'application/json'), 'stream')
+  t.equal(sniffWhole(chunks('<p>'), ''), 'html')
+  t.equal(sniffWhole(chunks('Accepted'), ''), 'text')
+  t.equal(sniffWhole([], 'application/json'), 'empty')
 })

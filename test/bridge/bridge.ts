@@ -6,6 +6,7 @@ import { ProxyError } from '../../src/errors.ts'
 import { dialects } from '../../src/protocol/dialects.ts'
 import { readMessage } from '../../src/protocol/jsonrpc.ts'
 import type { Message, Notification, Request, Response } from '../../src/protocol/jsonrpc.ts'
+import { Table } from '../../src/table.ts'
 import { inBytes, streaming } from '../fixtures/bridged-bytes.ts'
 
 /** A message from its JSON text. */
@@ -72,7 +73,9 @@ const texts = (outputs: Output[]): unknown[] =>
   })
 const types = (outputs: Output[]): string[] => outputs.map(({ type }) => type)
 const stateOf = (conversation: Conversation): string =>
-  JSON.stringify(conversation, (_, value) => (value instanceof Map ? [...value] : value))
+  JSON.stringify(conversation, (_, value) =>
+    value instanceof Map || value instanceof Table ? [...value] : value,
+  )
 
 t.test('towards one stream, ids are ours and the client gets its own back', async (t) => {
   const cases = ['1', '"1"', '1.0', '-7', '"x$&y"', '12345678901234567890', '1e2']
@@ -196,6 +199,32 @@ t.test('progress goes to its exchange under the token of its client', async (t) 
   t.match(it.hear(note('notifications/progress', { progressToken: 99, progress: 1 })), [
     { type: 'dropped', reason: 'unknown-token' },
   ])
+})
+
+t.test('however a backend writes its progress, the client gets its own token', async (t) => {
+  const it = opened()
+  it.request(req(1, 'tools/call', { name: 'x', _meta: { progressToken: 'abc' } }), 12)
+  const head = '{"jsonrpc":"2.0","method":"notifications/progress","params":'
+  for (const params of [
+    '{"progressToken":12,"progress":1}',
+    '{"progressToken":12,"progress":2}',
+    '{"progressToken":12}',
+    '{"progressToken":12.0,"progress":3}',
+    '{"progressToken":"12","progress":4}',
+    '{"progress":5,"progressToken":12}',
+    '{"progressToken": 12 ,"progress":6}',
+    '{"x":{"progressToken":13},"progressToken":12,"progress":7}',
+    '{"progressToken":12,"progress":8}',
+  ]) {
+    const given = JSON.parse(params)
+    t.same(texts(it.hear(m(`${head}${params}}`))), [
+      {
+        jsonrpc: '2.0',
+        method: 'notifications/progress',
+        params: { ...given, progressToken: 'abc' },
+      },
+    ])
+  }
 })
 
 t.test('progress under a token that nobody knows may be of a request in bytes', async (t) => {

@@ -1,5 +1,11 @@
 import t from 'tap'
-import { createEdge, forwardedHeaders, identityOf, principalOf } from '../../src/proxy/edge.ts'
+import {
+  createEdge,
+  forwardedHeaders,
+  IdentityCheck,
+  identityOf,
+  principalOf,
+} from '../../src/proxy/edge.ts'
 
 const edge = (over: object = {}) =>
   createEdge({
@@ -208,4 +214,15 @@ t.test('an opaque token may change, having one may not', async (t) => {
   t.not(identityOf({}), opaque)
   t.not(identityOf({ authorization: 'Basic YTpi' }), opaque)
   t.not(identityOf({ authorization: 'Basic YTpi' }), identityOf({ authorization: 'Basic YTpj' }))
+})
+
+t.test('an identity is checked against the same headers, changed headers and others', async (t) => {
+  const headers = { authorization: 'Bearer abc', 'x-api-key': 'k', 'user-agent': 'one' }
+  const check = new IdentityCheck(identityOf(headers))
+  t.equal(check.admits(headers), true)
+  t.equal(check.admits({ ...headers, 'user-agent': 'two' }), true)
+  t.equal(check.admits({ 'x-api-key': 'k', authorization: 'Bearer def' }), true, 'refreshed')
+  t.equal(check.admits({ ...headers, 'x-api-key': 'other' }), false)
+  t.equal(check.admits({ 'x-api-key': 'k' }), false)
+  t.equal(check.admits(headers), true)
 })
