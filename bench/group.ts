@@ -53,7 +53,7 @@ const warmups: Record<
   Record<'full' | 'quick', Record<Contestant['warmup'], number>>
 > = {
   calls: {
-    full: { none: 1000, jit: 12_000, 'slow-jit': 12_000 },
+    full: { none: 1000, jit: 30_000, 'slow-jit': 12_000 },
     quick: { none: 500, jit: 6000, 'slow-jit': 1000 },
   },
   firehose: {

@@ -55,6 +55,11 @@ export class Table<K extends string | number, V> {
     return Object.keys(this.#entries).map(this.#toKey)
   }
 
+  /** Without a list in between, for what is asked with every event. Nothing may be put in or taken away meanwhile. */
+  forEach(task: (value: V, key: K) => void): void {
+    for (const key in this.#entries) task(this.#entries[key], this.#toKey(key))
+  }
+
   *[Symbol.iterator](): Generator<[K, V]> {
     for (const key of this.keys()) {
       const value = this.#entries[key]

@@ -18,6 +18,9 @@ t.test('what is put in is there until it is taken away', async (t) => {
   )
   t.same(table.keys(), [1, 2])
   t.same(table.values(), ['one', 'zwei'])
+  const met: unknown[] = []
+  table.forEach((value, key) => met.push([key, value]))
+  t.same(met, [...table])
   t.equal(table.delete(1), 'one')
   t.equal(table.delete(1), undefined)
   t.equal(table.size, 1)

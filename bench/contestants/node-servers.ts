@@ -44,6 +44,8 @@ export const splice = forwarding('splice', node, 'splice')
 
 export const pipe = forwarding('pipe', node, 'pipe', { yardstick: true })
 
+export const lean = forwarding('lean', node, 'lean')
+
 export const httpProxyBare = forwarding('http-proxy-3', httpProxy, 'http-proxy')
 
 export const httpProxyAgent = forwarding('http-proxy-3-agent', httpProxy, 'http-proxy', {

@@ -5,12 +5,21 @@ import { causeways } from './causeway.ts'
 import { chains } from './chains.ts'
 import type { Contestant } from './contestant.ts'
 import { haproxy, nginx } from './native.ts'
-import { direct, httpProxyAgent, httpProxyBare, pipe, sdkBridge, splice } from './node-servers.ts'
+import {
+  direct,
+  httpProxyAgent,
+  httpProxyBare,
+  lean,
+  pipe,
+  sdkBridge,
+  splice,
+} from './node-servers.ts'
 
 export const contestants: readonly Contestant[] = [
   direct,
   splice,
   pipe,
+  lean,
   nginx,
   haproxy,
   httpProxyBare,

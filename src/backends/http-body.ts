@@ -38,6 +38,7 @@ export class HttpBody extends EventEmitter implements AnswerBody {
   #flowing = false
   #paused = false
   #held = false
+  #scheduled = false
 
   constructor(source: Source) {
     super()
@@ -49,7 +50,7 @@ export class HttpBody extends EventEmitter implements AnswerBody {
     super.on(event, task as (...args: unknown[]) => void)
     if (event === 'data' && !this.#flowing) {
       this.#flowing = true
-      if (!this.#paused) queueMicrotask(() => this.#flow())
+      if (!this.#paused) this.#schedule()
     }
     return this
   }
@@ -71,7 +72,7 @@ export class HttpBody extends EventEmitter implements AnswerBody {
   resume(): this {
     this.#paused = false
     this.#flowing = true
-    queueMicrotask(() => this.#flow())
+    this.#schedule()
     return this
   }
 
@@ -91,14 +92,17 @@ export class HttpBody extends EventEmitter implements AnswerBody {
   /** The source's next chunk. */
   push(chunk: Uint8Array): void {
     if (this.destroyed) return
-    if (this.#flowing && !this.#paused && this.#waiting.length === 0) {
-      this.emit('data', chunk)
-      if (this.#paused) this.#hold()
-      return
-    }
     this.#waiting.push(chunk)
     this.#size += chunk.length
-    if (this.#paused || this.#size > most) this.#hold()
+    if (this.#flowing && !this.#paused) this.#schedule()
+    else if (this.#paused || this.#size > most) this.#hold()
+  }
+
+  /** One read of a busy stream brings many small chunks, and each passed on by itself costs as much as all together. */
+  #schedule(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    queueMicrotask(() => this.#flow())
   }
 
   /** The source has ended well. */
@@ -110,6 +114,7 @@ export class HttpBody extends EventEmitter implements AnswerBody {
   /** The source has broken off. */
   fail(error: Error): void {
     this.#whole = true
+    if (this.#mayEmit()) this.#emitWaiting()
     this.destroy(error)
   }
 
@@ -119,14 +124,25 @@ export class HttpBody extends EventEmitter implements AnswerBody {
     this.#source.pause()
   }
 
+  #mayEmit(): boolean {
+    return this.#flowing && !this.#paused && !this.destroyed
+  }
+
+  #emitWaiting(): void {
+    const [first] = this.#waiting
+    if (first === undefined) return
+    const chunk = this.#waiting.length === 1 ? first : Buffer.concat(this.#waiting)
+    this.#waiting = []
+    this.#size = 0
+    this.emit('data', chunk)
+  }
+
   #flow(): void {
-    while (this.#waiting.length > 0) {
-      if (!this.#flowing || this.#paused || this.destroyed) return
-      const chunk = this.#waiting.shift()
-      this.#size -= chunk?.length ?? 0
-      this.emit('data', chunk)
-    }
-    if (!this.#flowing || this.#paused || this.destroyed) return
+    this.#scheduled = false
+    if (!this.#mayEmit()) return
+    this.#emitWaiting()
+    if (this.#paused) this.#hold()
+    if (!this.#mayEmit()) return
     if (this.#held) {
       this.#held = false
       this.#source.resume()

@@ -24,13 +24,13 @@ export function findPlace(
   if (owner !== undefined && suits(owner)) return { member: owner, exchange: carrier }
   let newest: Place | undefined
   let running = 0
-  for (const [number, exchange] of conversation.exchanges) {
-    if (!exchange.carries || !exchange.sent || exchange.purpose !== undefined) continue
+  conversation.exchanges.forEach((exchange, number) => {
+    if (!exchange.carries || !exchange.sent || exchange.purpose !== undefined) return
     const member = conversation.members.get(exchange.member)
-    if (member === undefined || !suits(member)) continue
+    if (member === undefined || !suits(member)) return
     running++
     newest = { member, exchange: number }
-  }
+  })
   if (running === 1) return newest
   let streaming: Place | undefined
   for (const member of conversation.members.values()) {
