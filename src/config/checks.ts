@@ -25,6 +25,31 @@ export function checkRoutes(routes: readonly CheckedRoute[]): readonly Finding[]
   ]
 }
 
+/** Where a store is to be found, and nothing that belongs to another kind of it. */
+export function checkStore(written: Readonly<Record<string, unknown>>): readonly Finding[] {
+  const path = ['store']
+  const places = ['url', 'cluster', 'sentinels'].filter((key) => written[key] !== undefined)
+  if (written['type'] !== 'redis') {
+    const meant = Object.keys(written).filter((key) => key !== 'type')
+    return meant.map((key) => ({
+      path: [...path, key],
+      key: true,
+      message: `"${key}" means something only with "type: redis"`,
+    }))
+  }
+  if (places.length !== 1) {
+    const message =
+      places.length === 0
+        ? 'needs one of "url", "cluster" and "sentinels"'
+        : `has ${places.map((key) => `"${key}"`).join(' and ')}, which exclude each other`
+    return [{ path, message }]
+  }
+  if ((written['sentinels'] === undefined) !== (written['sentinelName'] === undefined)) {
+    return [{ path, message: '"sentinels" and "sentinelName" belong together' }]
+  }
+  return []
+}
+
 function uniqueNames(routes: readonly CheckedRoute[]): Finding[] {
   const seen = new Map<string, number>()
   return routes.flatMap(({ written }, index) => {

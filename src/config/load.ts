@@ -1,7 +1,7 @@
 // Text -> configuration, or every problem at once. The one place that turns schema issues into sentences. Nothing
 // here reads a file or the environment by itself: both come in.
 import { z } from 'zod'
-import { checkRoutes, type CheckedRoute } from './checks.ts'
+import { checkRoutes, checkStore, type CheckedRoute } from './checks.ts'
 import { readDocument, type Finding } from './document.ts'
 import { suggestion } from './nearest.ts'
 import {
@@ -13,7 +13,7 @@ import {
   type RouteConfig,
 } from './schema.ts'
 import { formatPath, keysAt, schemaAt, type Path } from './shape.ts'
-import { headerValue } from './values.ts'
+import { headerValue, secretText } from './values.ts'
 
 /** One thing wrong with a configuration. Header values are never quoted in it. */
 export interface Problem {
@@ -100,6 +100,7 @@ function validate(value: unknown, known: readonly Finding[]): Validation {
   const parsed = configSchema.safeParse(value, { error: describe })
   const found = parsed.success ? [] : parsed.error.issues.flatMap((issue) => toFindings(issue, []))
   found.push(...checkRoutes(routesOf(value)))
+  if (isRecord(value) && isRecord(value['store'])) found.push(...checkStore(value['store']))
   // A value that could not be put in is missing or wrong for that reason only.
   const reported = new Set(known.map(({ path }) => formatPath(path)))
   const findings = [...known, ...found.filter(({ path }) => !reported.has(formatPath(path)))]
@@ -148,7 +149,11 @@ function freeze<T>(value: T): T {
   return Object.freeze(value)
 }
 
-const isSecret = (path: Path): boolean => schemaAt(configSchema, path) === headerValue
+const isSecret = (path: Path): boolean => {
+  const found = schemaAt(configSchema, path)
+  const schema = found instanceof z.ZodOptional ? found.unwrap() : found
+  return schema === headerValue || schema === secretText
+}
 
 /** The text itself, unless the key takes no text but the number or boolean that it spells. */
 function convert(path: Path, text: string): unknown {

@@ -14,6 +14,8 @@ import {
   origin,
   pathOrUrlTemplate,
   pathPattern,
+  redisUrl,
+  secretText,
   size,
   urlTemplate,
 } from './values.ts'
@@ -39,14 +41,45 @@ const adminSchema = z.strictObject({
   port: port(9090, 'Port of the admin listener; 0 takes any free one.'),
 })
 
+const redisTlsSchema = z.strictObject({
+  ca: secretText.optional().describe('Certificates, in PEM, that the server’s must come from.'),
+  cert: secretText.optional().describe('Certificate, in PEM, that we show the server.'),
+  key: secretText.optional().describe('The key of `cert`, in PEM.'),
+  verify: z
+    .boolean()
+    .default(true)
+    .describe('false: any certificate is accepted, so anybody in between can read along.'),
+})
+
 const storeSchema = z.strictObject({
   type: z
-    .literal('memory', {
-      error: ({ input }) =>
-        input === 'redis' ? 'this version keeps sessions in memory only' : undefined,
-    })
+    .enum(['memory', 'redis'])
     .default('memory')
-    .describe('`memory`: sessions live in this process and end with it.'),
+    .describe(
+      '`memory`: sessions live in this process and end with it. `redis`: several replicas serve the same sessions; takes one of `url`, `cluster` and `sentinels`.',
+    ),
+  url: redisUrl().optional().describe('One Redis or Valkey server, 6.2 or later.'),
+  cluster: z
+    .array(redisUrl())
+    .min(1)
+    .optional()
+    .describe('Some nodes of a Redis Cluster; the others are found.'),
+  sentinels: z
+    .array(redisUrl())
+    .min(1)
+    .optional()
+    .describe('Sentinels that know which server is the primary one.'),
+  sentinelName: z.string().min(1).optional().describe('The name that `sentinels` know it by.'),
+  username: z.string().min(1).optional().describe('User of the servers, before that of a URL.'),
+  password: secretText.optional().describe('Password of the servers, before that of a URL.'),
+  tls: redisTlsSchema
+    .optional()
+    .describe('TLS to the servers; `rediss://` alone uses the defaults.'),
+  prefix: z
+    .string()
+    .regex(/^[\w.-]{1,64}$/, { error: 'a prefix is up to 64 letters, digits, "-", "_" and "."' })
+    .default('causeway')
+    .describe('What every key begins with: fleets that share a server need one each.'),
 })
 
 const logSchema = z.strictObject({

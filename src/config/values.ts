@@ -189,22 +189,23 @@ export const urlTemplate = () => template('URL template', urlTemplateFault)
 /** A path on the backend, or an absolute URL, with parameters. */
 export const pathOrUrlTemplate = () => template('path or URL template', pathTemplateFault)
 
+/** Written out, or the file that holds it: the loader reads that before values are checked. */
+const textOrFile = z.union(
+  [
+    z.string(),
+    z.strictObject({
+      file: z
+        .string()
+        .describe('The file that holds the value; a line break at its end is cut off.'),
+    }),
+  ],
+  { error: 'expected a text in quotes or { file: path }' },
+)
+
 /**
- * A header's value: a template, or the file that holds it word for word. No message may quote it. The loader reads
- * files before values are checked.
+ * A header's value: a template, or the file that holds it word for word. No message may quote it.
  */
-export const headerValue = z
-  .union(
-    [
-      z.string(),
-      z.strictObject({
-        file: z
-          .string()
-          .describe('The file that holds the value; a line break at its end is cut off.'),
-      }),
-    ],
-    { error: 'expected a text in quotes or { file: path }' },
-  )
+export const headerValue = textOrFile
   .transform((value, context): Template => {
     const text = typeof value === 'string' ? value : literalText(value.file)
     const parsed = parseTemplate(text)
@@ -217,6 +218,25 @@ export const headerValue = z
     return z.NEVER
   })
   .meta({ kind: 'template or `{ file: path }`' })
+
+/** A password, or a text too long for a line. No message may quote it. */
+export const secretText = textOrFile
+  .transform((value) => (typeof value === 'string' ? value : value.file))
+  .meta({ kind: 'text or `{ file: path }`' })
+
+/** A Redis server: `redis://` or, over TLS, `rediss://`. It may hold a password, so no message may quote it. */
+export const redisUrl = () =>
+  z
+    .string()
+    .superRefine((text, context) => {
+      const url = URL.canParse(text) ? new URL(text) : undefined
+      if (url === undefined || !/^rediss?:$/.test(url.protocol) || url.hostname === '') {
+        context.addIssue('not a URL like redis://host:6379/0 or rediss://host:6379')
+      } else if (!/^\/?\d*$/.test(url.pathname)) {
+        context.addIssue('the path of a Redis URL is the number of its database')
+      }
+    })
+    .meta({ kind: 'Redis URL' })
 
 function literalFault(text: string): string | undefined {
   if (controlCharacter.test(text)) return 'a header value must not hold line breaks or controls'
