@@ -36,6 +36,8 @@ const table = {
   BACKEND_STREAM_ENDED: { fault: 'backend', status: 502, rpc: -32000 },
   BACKEND_TIMEOUT: { fault: 'backend', status: 504, rpc: -32000 },
   EVENT_TOO_LARGE: { fault: 'backend', status: 502, rpc: -32000 },
+  STORE_UNAVAILABLE: { fault: 'proxy', status: 503, rpc: -32000 },
+  REPLICA_LOST: { fault: 'proxy', status: 502, rpc: -32000 },
   SHUTTING_DOWN: { fault: 'proxy', status: 503, rpc: -32000 },
   CONFIG_INVALID: { fault: 'proxy', status: 500, rpc: -32603 },
   INTERNAL: { fault: 'proxy', status: 500, rpc: -32603 },

@@ -28,6 +28,8 @@ const rows: Record<ErrorCode, [Fault, number, number]> = {
   BACKEND_STREAM_ENDED: ['backend', 502, -32000],
   BACKEND_TIMEOUT: ['backend', 504, -32000],
   EVENT_TOO_LARGE: ['backend', 502, -32000],
+  STORE_UNAVAILABLE: ['proxy', 503, -32000],
+  REPLICA_LOST: ['proxy', 502, -32000],
   SHUTTING_DOWN: ['proxy', 503, -32000],
   CONFIG_INVALID: ['proxy', 500, -32603],
   INTERNAL: ['proxy', 500, -32603],

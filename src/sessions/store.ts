@@ -53,3 +53,32 @@ export interface StoreLimits {
   /** ms after which an unused session expires. */
   readonly idleTime: number
 }
+
+/** What another replica needs to go on with a session: JSON through and through. */
+export interface Restore {
+  /** The revision that `initialize` settled on. */
+  readonly revision: string | undefined
+  /** Requests as JSON text, to be sent to a new backend session: `initialize`, the log level, subscriptions. */
+  readonly initialize: string | undefined
+  readonly logLevel: string | undefined
+  readonly subscriptions: readonly string[]
+  /** Tools that may be called twice. */
+  readonly repeatableTools: readonly string[]
+}
+
+export interface Located {
+  readonly record: SessionRecord
+  /** The replica that serves it. */
+  readonly owner: string
+  readonly restore: Restore | undefined
+}
+
+/** A store that several replicas share. Each session is one replica's; what is said above of all sessions holds for its own. */
+export interface SharedSessionStore extends SessionStore {
+  /** Finds a session, whoever serves it. */
+  locate(id: string): Promise<Located | undefined>
+  /** Takes a session over from `from`, if it is still its. Resolves to whether it is ours now. */
+  claim(record: SessionRecord, from: string): Promise<boolean>
+  /** Keeps what the next owner will need. Never waits. */
+  remember(id: string, restore: Restore): void
+}
