@@ -301,7 +301,9 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
 
     async remove(call) {
       if (closed) return
-      const signal = AbortSignal.timeout(connectTime)
+      const giveUp = new AbortController()
+      const { signal } = giveUp
+      const stop = clock.after(connectTime, () => giveUp.abort())
       const got = await attempt({ ...call, signal }, call.url, () =>
         dispatch(
           poolFor(call.url.origin),
@@ -313,6 +315,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
           signal,
         ),
       )
+      stop()
       if ('answer' in got) got.answer.discard()
     },
 

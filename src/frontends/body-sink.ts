@@ -1,15 +1,15 @@
 // An answer's body that is written as it comes, because it is too large to be held. Its headers have said 200, so what
 // goes wrong later can only end the connection.
-import type { ServerResponse } from 'node:http'
 import { ProxyError } from '../errors.ts'
 import type { Sink } from '../protocol/passing.ts'
 import { Drain } from './drain.ts'
 import type { StreamLimits } from './event-stream.ts'
+import type { Answerable } from './exchange.ts'
 import type { Keeper } from './keeper.ts'
 
 /** `length`: bytes of the body, if known. `onCut` hears why a client was cut off. */
 export function openBodySink(
-  response: ServerResponse,
+  response: Answerable,
   headers: Readonly<Record<string, string>>,
   length: number | undefined,
   { keeper, limits }: { readonly keeper: Keeper; readonly limits: StreamLimits },

@@ -1,15 +1,15 @@
 // Whether a client keeps up with what is written to it: since when it does not, and who waits for it to catch up.
-import type { ServerResponse } from 'node:http'
+import type { Answerable } from './exchange.ts'
 import type { Keeper } from './keeper.ts'
 
 export class Drain {
   /** By the keeper's time; undefined while the client keeps up. */
   blockedSince: number | undefined
-  private readonly response: ServerResponse
+  private readonly response: Answerable
   private readonly keeper: Keeper
   private waiting: (() => void)[] = []
 
-  constructor(response: ServerResponse, keeper: Keeper) {
+  constructor(response: Answerable, keeper: Keeper) {
     this.response = response
     this.keeper = keeper
     response.on('drain', () => this.wake())

@@ -1,13 +1,12 @@
 // An event stream towards a client: headers at once, one write for all events of a tick, comments when idle, and an
 // end for clients that have stopped reading.
-import type { ServerResponse } from 'node:http'
 import { encodeMessage, encodeRetry, keepAlive } from '../event-stream/event.ts'
 import { createLineBytes } from '../event-stream/line-bytes.ts'
 import { ProxyError } from '../errors.ts'
 import type { Message } from '../protocol/jsonrpc.ts'
 import type { Sink } from '../protocol/passing.ts'
 import { Drain } from './drain.ts'
-import type { Outlet } from './exchange.ts'
+import type { Answerable, Outlet } from './exchange.ts'
 import type { Keeper, Kept } from './keeper.ts'
 
 export interface StreamLimits {
@@ -41,7 +40,7 @@ export interface EventStream extends Outlet {
  * off. The stream ends by `close`, or when the client goes.
  */
 export function openEventStream(
-  response: ServerResponse,
+  response: Answerable,
   headers: Readonly<Record<string, string>>,
   keeper: Keeper,
   limits: StreamLimits,

@@ -20,10 +20,29 @@ export interface Caller {
   readonly address: string
 }
 
+/** What frontends look at in an HTTP request: it may have come in on another replica. */
+export type Asked = Pick<IncomingMessage, 'method' | 'headers'>
+
+/** What frontends do with the answer to it. */
+export type Answerable = Pick<
+  ServerResponse,
+  | 'headersSent'
+  | 'destroyed'
+  | 'writableEnded'
+  | 'writableLength'
+  | 'writeHead'
+  | 'flushHeaders'
+  | 'write'
+  | 'end'
+  | 'destroy'
+  | 'on'
+  | 'once'
+>
+
 /** One HTTP request past the edge: the route is known, the body has been read. */
 export interface Visit {
-  readonly request: IncomingMessage
-  readonly response: ServerResponse
+  readonly request: Asked
+  readonly response: Answerable
   readonly caller: Caller
   /** The session that the client names, by header or by our own query parameter. */
   readonly sessionId: string | undefined

@@ -1,5 +1,4 @@
 // The answer to one POST: JSON if the first thing to say is the last response, else an event stream.
-import type { ServerResponse } from 'node:http'
 import type { ProxyError } from '../errors.ts'
 import { keepAlive, messageHead, oneLine } from '../event-stream/event.ts'
 import type { Message, Request, Response } from '../protocol/jsonrpc.ts'
@@ -7,7 +6,7 @@ import type { Sink } from '../protocol/passing.ts'
 import { openBodySink } from './body-sink.ts'
 import { openEventStream } from './event-stream.ts'
 import type { EventStream } from './event-stream.ts'
-import type { Reply } from './exchange.ts'
+import type { Answerable, Reply } from './exchange.ts'
 import type { Kept } from './keeper.ts'
 import { errorHeaders, failureOf, jsonHeaders, sendJson } from './reply.ts'
 import type { Tools } from './reply.ts'
@@ -50,7 +49,7 @@ const loud = new Set([
 
 /** A stream opens at the latest when the keep-alive interval has passed in silence. */
 export function answerPost(
-  response: ServerResponse,
+  response: Answerable,
   tools: Tools,
   options: PostAnswerOptions,
 ): PostAnswer {
@@ -62,7 +61,7 @@ class Answer implements PostAnswer, Kept {
   readonly headers: Record<string, string> = {}
   readonly options: PostAnswerOptions
   stream: EventStream | ResumableStream | undefined
-  readonly #response: ServerResponse
+  readonly #response: Answerable
   readonly #tools: Tools
   readonly #finished: Response[] = []
   readonly #since: number
@@ -73,7 +72,7 @@ class Answer implements PostAnswer, Kept {
   /** Takes it from the keeper, who tells when it has been silent for long. */
   #unwatch: () => void
 
-  constructor(response: ServerResponse, tools: Tools, options: PostAnswerOptions) {
+  constructor(response: Answerable, tools: Tools, options: PostAnswerOptions) {
     this.options = options
     this.#response = response
     this.#tools = tools

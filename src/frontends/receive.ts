@@ -1,4 +1,5 @@
 // The messages of a POST: read whole, or, where a large request can go on as it comes, taken from its head.
+import type { IncomingMessage } from 'node:http'
 import type { Clock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
 import type { Request } from '../protocol/jsonrpc.ts'
@@ -12,7 +13,9 @@ import { passRequest } from './large-body.ts'
 /** ms that a client may go on sending after its answer. */
 const lingerTime = 2000
 
-type Sender = Pick<Visit, 'request' | 'response' | 'caller' | 'sessionId'>
+type Sender = Pick<Visit, 'response' | 'caller' | 'sessionId'> & {
+  readonly request: IncomingMessage
+}
 
 /** Rejects as `receiveBody` and `parseBody` do. */
 export async function receiveMessages(

@@ -1,9 +1,9 @@
 // Whole answers to a client: JSON, 202, and refusals with their headers.
-import type { ServerResponse } from 'node:http'
 import type { ProxyError } from '../errors.ts'
 import { failure } from '../protocol/jsonrpc.ts'
 import type { Response } from '../protocol/jsonrpc.ts'
 import type { StreamLimits } from './event-stream.ts'
+import type { Answerable } from './exchange.ts'
 import type { Keeper } from './keeper.ts'
 
 /** What every frontend needs to answer. */
@@ -24,7 +24,7 @@ export const jsonHeaders = {
 
 /** Sends JSON text as a whole answer. */
 export function sendJson(
-  response: ServerResponse,
+  response: Answerable,
   status: number,
   text: string,
   headers: Readonly<Record<string, string>> = {},
@@ -37,7 +37,7 @@ export function sendJson(
 }
 
 /** 202 with an empty body: what notifications and answers get (2025-11-25, Transports, "Sending Messages to the Server"). */
-export function sendAccepted(response: ServerResponse): void {
+export function sendAccepted(response: Answerable): void {
   response.writeHead(202, { 'content-length': 0 })
   response.end()
 }
@@ -50,6 +50,6 @@ export function errorHeaders(error: ProxyError): Record<string, string> {
 }
 
 /** Refuses an HTTP request as a whole: a JSON-RPC error, with the id of its only request where that is known. */
-export function sendError(response: ServerResponse, error: ProxyError, idText?: string): void {
+export function sendError(response: Answerable, error: ProxyError, idText?: string): void {
   sendJson(response, error.status, failureOf(idText, error).text, errorHeaders(error))
 }

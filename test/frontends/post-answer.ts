@@ -297,7 +297,7 @@ t.test('a response in bytes is the whole answer', async (t) => {
     })
     t.equal(whole.headers['content-length'], length && String(length))
     t.doesNotThrow(() => reply().finish(done(1)), 'and the last word')
-    t.ok(response.writableFinished)
+    t.ok(response.writableEnded)
   }
 })
 
