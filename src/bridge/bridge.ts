@@ -9,7 +9,7 @@ import { heldSize, rememberedLimit } from './conversation.ts'
 import type { Conversation, Input, Member, OpenExchange, Output } from './conversation.ts'
 import { gone, undelivered } from './losses.ts'
 import { passing, respond, stray } from './responses.ts'
-import { initializeOurselves, reopened, reopenIfWanted } from './restoring.ts'
+import { initializeOurselves, reopened, reopenIfWanted, takeOver } from './restoring.ts'
 import { announce } from './routing.ts'
 import { isRepeatable, post, send } from './sending.ts'
 import { answer, ask, deliver, progressToken, refuseAll, withdraw } from './server-requests.ts'
@@ -17,7 +17,7 @@ import { answer, ask, deliver, progressToken, refuseAll, withdraw } from './serv
 export function bridge(conversation: Conversation, input: Input): Output[] {
   switch (input.type) {
     case 'join':
-      return join(conversation, input.member, input.single ?? false)
+      return join(conversation, input)
     case 'leave':
       return leave(conversation, input.member, input.error)
     case 'stream':
@@ -55,7 +55,8 @@ export function bridge(conversation: Conversation, input: Input): Output[] {
   }
 }
 
-function join(conversation: Conversation, id: string, single: boolean): Output[] {
+function join(conversation: Conversation, input: Input & { type: 'join' }): Output[] {
+  const { member: id, single = false, restore } = input
   const member: Member = {
     id,
     single,
@@ -65,6 +66,7 @@ function join(conversation: Conversation, id: string, single: boolean): Output[]
     held: [],
   }
   conversation.members.set(id, member)
+  if (restore !== undefined) takeOver(conversation, member, restore)
   return []
 }
 

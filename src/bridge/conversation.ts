@@ -84,6 +84,8 @@ export interface Conversation {
   readonly subscriptions: Map<string, Request>
   /** Notifications that wait for the session to be restored. */
   posts: { readonly member: string; readonly message: Notification }[]
+  /** Counts what has been learnt of `initialize`, the log level, subscriptions and tools: see `restoreOf`. */
+  learnt: number
   /** Tools that say they may be called twice (`readOnlyHint`, `idempotentHint`). */
   readonly repeatableTools: Set<string>
   /** An `initialize` that the backend does not know, answered from what it serves. */
@@ -101,9 +103,26 @@ export interface Answering {
   readonly found: string[]
 }
 
+/** What must be known of a conversation to go on with it in another process; texts are requests as JSON. */
+export interface Restore {
+  /** The revision that `initialize` settled on. */
+  readonly revision: string | undefined
+  readonly initialize: string | undefined
+  readonly logLevel: string | undefined
+  readonly subscriptions: readonly string[]
+  /** Tools that may be called twice. */
+  readonly repeatableTools: readonly string[]
+}
+
 /** What can happen to a conversation. */
 export type Input =
-  | { readonly type: 'join'; readonly member: string; readonly single?: boolean }
+  /** `restore`: the member comes from another process, whose backend session is lost. */
+  | {
+      readonly type: 'join'
+      readonly member: string
+      readonly single?: boolean
+      readonly restore?: Restore
+    }
   /** `error`: what becomes of its requests under way. */
   | { readonly type: 'leave'; readonly member: string; readonly error?: ProxyError }
   | { readonly type: 'stream'; readonly member: string; readonly open: boolean }
@@ -217,6 +236,7 @@ export function createConversation(
     logLevel: undefined,
     subscriptions: new Map(),
     posts: [],
+    learnt: 0,
     repeatableTools: new Set(),
     answering: [],
   }

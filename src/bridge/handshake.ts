@@ -70,6 +70,7 @@ export function settle(
   const member = conversation.members.get(exchange.member)
   if (member !== undefined) member.revision = revision as string
   conversation.initialize = exchange.request
+  conversation.learnt++
   conversation.phase = 'open'
   conversation.losses = 0
   return {

@@ -159,6 +159,14 @@ const errorText = (response: Response): string => {
   return isObject(error) && typeof error['message'] === 'string' ? excerpt(error['message']) : ''
 }
 
+/** Methods whose success changes what is remembered. */
+const told = new Set([
+  'logging/setLevel',
+  'resources/subscribe',
+  'resources/unsubscribe',
+  'tools/list',
+])
+
 /** Remembers what a restored session needs, and which tools may be called twice. */
 function learn(
   conversation: Conversation,
@@ -177,6 +185,7 @@ function learn(
   if (request.method === 'resources/unsubscribe' && typeof uri === 'string') {
     conversation.subscriptions.delete(uri)
   }
+  if (told.has(request.method)) conversation.learnt++
   const found = response.value['result']
   if (request.method !== 'tools/list' || !isObject(found) || !Array.isArray(found['tools'])) return
   for (const tool of found['tools'] as readonly unknown[]) {

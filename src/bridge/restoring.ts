@@ -2,9 +2,10 @@
 // that have no handshake of their own.
 import type { ProxyError } from '../errors.ts'
 import { newestRevision } from '../protocol/dialects.ts'
-import { notification, request } from '../protocol/jsonrpc.ts'
+import { isObject, notification, readBody, request } from '../protocol/jsonrpc.ts'
+import type { Request } from '../protocol/jsonrpc.ts'
 import { implementation } from '../version.ts'
-import type { Conversation, Output } from './conversation.ts'
+import type { Conversation, Member, Output, Restore } from './conversation.ts'
 import { post, send, sendOwn, sendWaiting } from './sending.ts'
 
 const ourInitialize = request('0', 'initialize', {
@@ -65,4 +66,46 @@ export function restoringFailed(conversation: Conversation, error: ProxyError): 
     outputs.push({ type: 'fail', exchange: number, error })
   }
   return [...outputs, ...reopenIfWanted(conversation)]
+}
+
+/** What another process needs to go on with a member's conversation. */
+export function restoreOf(conversation: Conversation, member: string): Restore {
+  const { initialize, logLevel, subscriptions, repeatableTools } = conversation
+  return {
+    revision: conversation.members.get(member)?.revision,
+    initialize: initialize?.text,
+    logLevel: logLevel?.text,
+    subscriptions: [...subscriptions.values()].map(({ text }) => text),
+    repeatableTools: [...repeatableTools],
+  }
+}
+
+/** Goes on with the conversation of another process, as after a loss: the backend session is restored when it is wanted. */
+export function takeOver(conversation: Conversation, member: Member, restore: Restore): void {
+  const initialize = requestIn(restore.initialize)
+  if (initialize !== undefined) {
+    const params = initialize.value['params']
+    const capabilities = isObject(params) ? params['capabilities'] : undefined
+    member.capabilities = isObject(capabilities) ? capabilities : {}
+    conversation.initialize ??= initialize
+    if (conversation.phase === 'fresh') conversation.phase = 'lost'
+  }
+  member.revision = restore.revision
+  conversation.logLevel ??= requestIn(restore.logLevel)
+  for (const text of restore.subscriptions) {
+    const subscription = requestIn(text)
+    const subscribed = subscription?.value['params']
+    const uri = isObject(subscribed) ? subscribed['uri'] : undefined
+    if (subscription !== undefined && typeof uri === 'string') {
+      conversation.subscriptions.set(uri, subscription)
+    }
+  }
+  for (const tool of restore.repeatableTools) conversation.repeatableTools.add(tool)
+}
+
+function requestIn(text: string | undefined): Request | undefined {
+  if (text === undefined) return undefined
+  const read = readBody(text)
+  const message = read.ok ? read.value.messages[0] : undefined
+  return message?.kind === 'request' ? message : undefined
 }

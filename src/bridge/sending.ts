@@ -51,12 +51,16 @@ export function post(conversation: Conversation, member: string, message: Notifi
 const reads = /(?:\/list|\/read|\/get|^ping|^initialize)$|^completion\//
 
 /** Sending the request twice does no harm: it only reads, or its tool says so. */
-export function isRepeatable(conversation: Conversation, message: Request): boolean {
+export const isRepeatable = (conversation: Conversation, message: Request): boolean =>
+  isHarmless(message, conversation.repeatableTools)
+
+/** As `isRepeatable`, where there is no conversation to ask. */
+export function isHarmless(message: Request, repeatableTools: ReadonlySet<string>): boolean {
   if (reads.test(message.method)) return true
   if (message.method !== 'tools/call') return false
   const params = message.value['params']
   const tool = isObject(params) ? params['name'] : undefined
-  return typeof tool === 'string' && conversation.repeatableTools.has(tool)
+  return typeof tool === 'string' && repeatableTools.has(tool)
 }
 
 /** The backend session stands: what waited for it goes out. */

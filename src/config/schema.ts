@@ -48,7 +48,7 @@ const redisTlsSchema = z.strictObject({
   verify: z
     .boolean()
     .default(true)
-    .describe('false: any certificate is accepted, so anybody in between can read along.'),
+    .describe('`false`: any certificate is accepted, so anybody in between can read along.'),
 })
 
 const storeSchema = z.strictObject({

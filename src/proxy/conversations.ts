@@ -111,7 +111,7 @@ export function createConversations(
     const existing = common ?? alive(pools, key)
     if (existing === undefined) makeRoom()
     const live = existing ?? own(resolved, caller, true)
-    if (!live.has(single)) live.join(single, singlePort(caller), true)
+    if (!live.has(single)) live.join(single, singlePort(caller), { single: true })
     pools.set(key, live)
     return live
   }

@@ -1,6 +1,7 @@
 // What a conversation at work is given: services of the whole process, options of its own, and a port to each of its
 // client sessions.
 import type { BackendDialect, Headers, Target } from '../backends/backend.ts'
+import type { Restore } from '../bridge/conversation.ts'
 import type { Clock } from '../clock.ts'
 import type { Outlet } from '../frontends/exchange.ts'
 import type { DialectTraits } from '../protocol/dialects.ts'
@@ -17,6 +18,8 @@ export interface MemberPort {
   /** Headers of the client's latest request. */
   headers: Headers
   negotiated(revision: string): void
+  /** What another process would need has changed. */
+  learnt?(restore: Restore): void
   exchangeStarted(): void
   exchangeEnded(): void
 }

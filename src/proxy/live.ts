@@ -9,8 +9,9 @@ import type {
 } from '../backends/backend.ts'
 import { bridge } from '../bridge/bridge.ts'
 import { createConversation, merge, takeNumber } from '../bridge/conversation.ts'
-import type { Conversation, Input, Output } from '../bridge/conversation.ts'
+import type { Conversation, Input, Output, Restore } from '../bridge/conversation.ts'
 import { mayPass } from '../bridge/responses.ts'
+import { restoreOf } from '../bridge/restoring.ts'
 import { ProxyError } from '../errors.ts'
 import type { Caller, Outlet, Reply } from '../frontends/exchange.ts'
 import { isInitialize } from '../protocol/jsonrpc.ts'
@@ -39,6 +40,11 @@ const strandedOn = (route: string): Undelivered => ({
 })
 
 const shorten = (text: string): string => text.slice(0, 200)
+
+interface Joining {
+  readonly single?: boolean
+  readonly restore?: Restore | undefined
+}
 
 export class Live implements Owner {
   readonly target: Target
@@ -106,9 +112,9 @@ export class Live implements Owner {
     return this.successor === undefined ? this : this.successor.current
   }
 
-  join(member: string, port: MemberPort, single = false): void {
+  join(member: string, port: MemberPort, { single = false, restore }: Joining = {}): void {
     this.ports.set(member, port)
-    this.run({ type: 'join', member, single })
+    this.run({ type: 'join', member, single, ...(restore && { restore }) })
     for (let open = 0; open < port.outlets.length; open++) {
       this.run({ type: 'stream', member, open: true })
     }
@@ -208,7 +214,13 @@ export class Live implements Owner {
   }
 
   private run(input: Input): void {
+    const { learnt } = this.conversation
     for (const output of bridge(this.conversation, input)) this.perform(output)
+    if (this.conversation.learnt !== learnt) this.tellLearnt()
+  }
+
+  private tellLearnt(): void {
+    for (const [member, port] of this.ports) port.learnt?.(restoreOf(this.conversation, member))
   }
 
   private perform(output: Output): void {

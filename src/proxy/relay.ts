@@ -4,7 +4,8 @@ import { randomBytes, randomInt } from 'node:crypto'
 import type { Clock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
 import type { Caller, Relay, Reply } from '../frontends/exchange.ts'
-import type { SessionStore } from '../sessions/store.ts'
+import type { Headers } from '../backends/backend.ts'
+import type { Restore, SessionRecord, SessionStore } from '../sessions/store.ts'
 import { Table } from '../table.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -22,6 +23,8 @@ export interface RelayServices {
   readonly log: Log
   readonly metrics: Metrics
   readonly store: SessionStore
+  /** Keeps what another replica would need to go on with a session. */
+  readonly remember?: (id: string, restore: Restore) => void
   readonly backends: Backends
   readonly limits: {
     readonly requestTime: number
@@ -34,6 +37,12 @@ export interface RunningRelay extends Relay {
   /** Exchanges that wait for their answers. */
   readonly exchanges: number
   readonly sessions: number
+  has(id: string): boolean
+  /** Goes on with a session that another process has served. */
+  adopt(record: SessionRecord, headers: Headers, restore: Restore | undefined): void
+  /** Lets go of a session that is another replica's now; its streams end and their clients may come back. */
+  leave(id: string): void
+  leaveAll(): void
   /** Takes no new session or request; resolves when nothing waits any more, or after `ms`. */
   drain(ms: number): Promise<void>
   /** Ends every session and closes every backend session. */
@@ -102,6 +111,7 @@ export function createRelay(services: RelayServices): RunningRelay {
     store,
     converse: (caller) => conversations.own(caller),
     abandon: (reply) => pending.abandon(reply, false),
+    learnt: services.remember,
     end,
   }
 
@@ -144,6 +154,18 @@ export function createRelay(services: RelayServices): RunningRelay {
       const session = new Session(record, caller, sessionServices)
       sessions.set(id, session)
       return session
+    },
+    has: (id) => sessions.has(id),
+    adopt(record, headers, restore) {
+      if (sessions.has(record.id)) return
+      sessions.set(record.id, new Session(record, { headers }, sessionServices, restore))
+    },
+    leave(id) {
+      sessions.delete(id)?.close(retryHint, stopping())
+    },
+    leaveAll() {
+      for (const session of sessions.values()) session.close(retryHint, stopping())
+      sessions.clear()
     },
     find(caller, id) {
       const session = sessions.get(id)

@@ -7,7 +7,7 @@ import { failureOf } from '../frontends/reply.ts'
 import { ResumableStream } from '../frontends/resumable.ts'
 import type { Dialect } from '../protocol/dialects.ts'
 import type { Notification, Request, Response } from '../protocol/jsonrpc.ts'
-import type { SessionRecord, SessionStore } from '../sessions/store.ts'
+import type { Restore, SessionRecord, SessionStore } from '../sessions/store.ts'
 import { Table } from '../table.ts'
 import { IdentityCheck } from './edge.ts'
 import type { Live } from './live.ts'
@@ -19,12 +19,27 @@ export interface SessionServices {
   readonly converse: (caller: Caller) => Live | Promise<Live>
   /** The HTTP request behind a reply has gone. */
   readonly abandon: (reply: Reply) => void
+  /** What another process would need to go on with the session has changed. */
+  readonly learnt?: ((id: string, restore: Restore) => void) | undefined
   /** Takes the session off the books; calls `close`. */
   readonly end: (id: string) => Promise<void>
 }
 
 /** Streams of one session that are remembered; more than that many at once are not resumable. */
 const mostStreams = 64
+
+/** Whether `caller` may use the session of a record. */
+export function isSessionOf(
+  { route, parameters, principal }: SessionRecord,
+  caller: Caller,
+  identity = new IdentityCheck(principal),
+): boolean {
+  if (route !== caller.route || !identity.admits(caller.headers)) return false
+  for (const name in caller.parameters) {
+    if (parameters[name] !== caller.parameters[name]) return false
+  }
+  return true
+}
 
 export class Session implements ClientSession, MemberPort {
   readonly record: SessionRecord
@@ -38,11 +53,20 @@ export class Session implements ClientSession, MemberPort {
   private live: Live | undefined
   /** Messages that came before the conversation was found, in their order. */
   private waiting: ((found: Live | ProxyError) => void)[] | undefined
+  private restore: Restore | undefined
   private closed = false
 
-  constructor(record: SessionRecord, caller: Caller, services: SessionServices) {
+  /** `restore`: it has been served by another process until now. */
+  constructor(
+    record: SessionRecord,
+    caller: Pick<Caller, 'headers'>,
+    services: SessionServices,
+    restore?: Restore,
+  ) {
     this.record = record
     this.headers = caller.headers
+    this.restore = restore
+    this.revision = restore?.revision
     this.services = services
     this.identity = new IdentityCheck(record.principal)
   }
@@ -57,12 +81,7 @@ export class Session implements ClientSession, MemberPort {
 
   /** Whether `caller` may use it. */
   isOf(caller: Caller): boolean {
-    const { route, parameters } = this.record
-    if (route !== caller.route || !this.identity.admits(caller.headers)) return false
-    for (const name in caller.parameters) {
-      if (parameters[name] !== caller.parameters[name]) return false
-    }
-    return true
+    return isSessionOf(this.record, caller, this.identity)
   }
 
   get takesBytes(): boolean {
@@ -72,6 +91,10 @@ export class Session implements ClientSession, MemberPort {
 
   negotiated(revision: string): void {
     this.revision = revision
+  }
+
+  learnt(restore: Restore): void {
+    this.services.learnt?.(this.id, restore)
   }
 
   exchangeStarted(): void {
@@ -187,7 +210,8 @@ export class Session implements ClientSession, MemberPort {
 
   private joined(live: Live): Live {
     this.live = live
-    live.join(this.id, this)
+    live.join(this.id, this, { restore: this.restore })
+    this.restore = undefined
     return live
   }
 }

@@ -211,6 +211,19 @@ export function createRedisStore(
         )
         return true
       }),
+    recheck: () => reaching(() => refresh(entries.keys())),
+    giveAway: () =>
+      reaching(async () => {
+        const given = [...entries]
+        entries.clear()
+        dirty.clear()
+        await Promise.all(
+          given.map(async ([id, entry]) => {
+            await flushEvents(id, entry)
+            await runScript(redis, 'claim', [sessionKey(id)], [replica, '', lifetime])
+          }),
+        )
+      }),
     remember(id, restore) {
       if (!entries.has(id)) return
       behind(runScript(redis, 'remember', [sessionKey(id)], [replica, JSON.stringify(restore)]))

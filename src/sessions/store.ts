@@ -79,6 +79,10 @@ export interface SharedSessionStore extends SessionStore {
   locate(id: string): Promise<Located | undefined>
   /** Takes a session over from `from`, if it is still its. Resolves to whether it is ours now. */
   claim(record: SessionRecord, from: string): Promise<boolean>
+  /** Finds out at once which sessions are no longer ours, after a time in which nothing could be heard of us. */
+  recheck(): Promise<void>
+  /** Gives all of ours away: the owner is nobody, written as an empty text, until somebody claims them. */
+  giveAway(): Promise<void>
   /** Keeps what the next owner will need. Never waits. */
   remember(id: string, restore: Restore): void
 }

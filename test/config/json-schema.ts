@@ -34,6 +34,9 @@ t.test('every key has a meaning, and a default unless it may be missing', async 
     'routes.passthrough',
     'routes.backend.url',
     'routes.backend.messages',
+    ...['url', 'cluster', 'sentinels', 'sentinelName', 'username'].map((key) => `store.${key}`),
+    ...['password', 'tls', 'tls.ca', 'tls.cert', 'tls.key'].map((key) => `store.${key}`),
+    ...['password', 'tls.ca', 'tls.cert', 'tls.key'].map((key) => `store.${key}.file`),
   ]
   const found = [...keys(annotatedSchema())]
   t.ok(found.length > 40)

@@ -40,7 +40,7 @@ t.test('a file with one route gets every default', async (t) => {
     listen: { host: '127.0.0.1', port: 8080 },
     admin: { host: '127.0.0.1', port: 9090 },
     publicUrl: undefined,
-    store: { type: 'memory' },
+    store: { type: 'memory', prefix: 'causeway' },
     log: { level: 'info', format: 'auto' },
     origins: [
       'https://claude.ai',
@@ -164,8 +164,27 @@ t.test('problems say what was expected, found and meant', async (t) => {
       file('log: { level: wran }'),
       /log.level: expected one of .* found "wran"; did you mean "warn"\?/,
     ],
-    [file('store: { type: redis }'), /store.type: this version keeps sessions in memory only/],
-    [file('store: { type: disk }'), /store.type: expected memory but found "disk"/],
+    [file('store: { type: redis }'), /store: needs one of "url", "cluster" and "sentinels"/],
+    [file('store: { type: disk }'), /store.type: expected one of memory, redis but found "disk"/],
+    [
+      file('store: { url: "redis://h" }'),
+      /store.url: "url" means something only with "type: redis"/,
+    ],
+    [
+      file('store: { type: redis, url: "redis://h", cluster: ["redis://h"] }'),
+      /store: has "url" and "cluster", which exclude each other/,
+    ],
+    [
+      file('store: { type: redis, sentinels: ["redis://h"] }'),
+      /store: "sentinels" and "sentinelName" belong together/,
+    ],
+    [file('store: { type: redis, url: "http://h" }'), /store.url: not a URL like redis:/],
+    [
+      file('store: { type: redis, url: "redis://:pass@h/one" }'),
+      /store.url: the path of a Redis URL is the number of its database$/,
+    ],
+    [file('store: { type: redis, url: "redis://h", password: 1 }'), /password: expected a text in/],
+    [file('store: { type: redis, url: "redis://h", prefix: "a b" }'), /store.prefix: a prefix is/],
     [file('limits: { sessions: 0 }'), /limits.sessions: must be at least 1/],
     [file('limits: { body: 16 }'), /limits.body: 16 has no unit; write 64KiB/],
     [file('keepAlive: 0'), /keepAlive: must be more than 0/],

@@ -1,0 +1,113 @@
+// Requests that came in on other replicas and belong to sessions of ours: they are served like our own, and their answers
+// go back in letters.
+import type { Clock } from '../clock.ts'
+import { parseBody } from '../frontends/body.ts'
+import type { Caller, Visit } from '../frontends/exchange.ts'
+import type { Dialect } from '../protocol/dialects.ts'
+import { Table } from '../table.ts'
+import type { ToClient, ToOwner, VisitLetter } from './letters.ts'
+import { RemoteAnswer } from './remote-answer.ts'
+
+export interface HostingOptions {
+  readonly clock: Clock
+  send(to: string, letter: ToClient, body?: string | Uint8Array): Promise<void>
+  lives(replica: string): Promise<boolean>
+  /** Whether the session is ours. */
+  hosts(sessionId: string): boolean
+  principalOf(headers: Caller['headers']): string
+  /** Serves a request to its end; renders whatever goes wrong. */
+  serve(visit: Visit, dialect: Dialect): void
+}
+
+interface Guest {
+  readonly from: string
+  readonly answer: RemoteAnswer
+}
+
+const watchInterval = 1000
+/** How often, and for how long, it is tried to say that an answer has broken off. */
+const tellInterval = 500
+const tellTries = 60
+
+export class Hosting {
+  readonly #options: HostingOptions
+  readonly #guests = new Table<string, Guest>(String)
+  readonly #stop: () => void
+  /** Letters that wait for the sessions to be given up; undefined while they are served. */
+  #held: (() => void)[] | undefined
+
+  constructor(options: HostingOptions) {
+    this.#options = options
+    this.#stop = options.clock.every(watchInterval, () => void this.#watch())
+  }
+
+  receive(from: string, letter: ToOwner, body: Buffer): void {
+    const key = `${from} ${letter.call}`
+    if (letter.type === 'visit') return this.#visit(from, letter, body, key)
+    const answer = this.#guests.get(key)?.answer
+    if (letter.type === 'gone') answer?.gone()
+    else answer?.read(letter.bytes)
+  }
+
+  /** From now on nothing new is served: it waits until `release`, and is then told to look elsewhere. */
+  hold(): void {
+    this.#held ??= []
+  }
+
+  release(): void {
+    for (const tell of this.#held ?? []) tell()
+  }
+
+  close(): void {
+    this.#stop()
+    for (const { answer } of this.#guests.values()) answer.gone()
+  }
+
+  #visit(from: string, letter: VisitLetter, body: Buffer, key: string): void {
+    const moved = (): void => this.#tell(from, { type: 'moved', call: letter.call })
+    if (this.#held !== undefined) return void this.#held.push(moved)
+    if (!this.#options.hosts(letter.sessionId)) return moved()
+    let number = 0
+    const answer = new RemoteAnswer(letter.call, (part, bytes) => {
+      this.#options.send(from, { ...part, number: number++ }, bytes).catch(() => {
+        answer.gone()
+        this.#tell(from, { type: 'cut', call: letter.call, number: -1 })
+      })
+    })
+    this.#guests.set(key, { from, answer })
+    answer.once('close', () => this.#guests.delete(key))
+    const { principalOf } = this.#options
+    const { caller } = letter
+    const visit: Visit = {
+      request: { method: letter.method, headers: letter.headers },
+      response: answer.answerable,
+      caller: {
+        ...caller,
+        get principal() {
+          return principalOf(caller.headers)
+        },
+      },
+      sessionId: letter.sessionId,
+      body: letter.method === 'POST' ? parseBody(body.toString()) : undefined,
+      messagesPath: letter.messagesPath,
+    }
+    this.#options.serve(visit, letter.dialect)
+  }
+
+  /** Says what the other side must know, again and again while the store is away. */
+  #tell(to: string, letter: ToClient, tries = tellTries): void {
+    this.#options.send(to, letter).catch(() => {
+      if (tries > 0)
+        this.#options.clock.after(tellInterval, () => this.#tell(to, letter, tries - 1))
+    })
+  }
+
+  async #watch(): Promise<void> {
+    const senders = new Set(this.#guests.values().map(({ from }) => from))
+    for (const sender of senders) {
+      const alive = await this.#options.lives(sender).catch(() => true)
+      if (alive) continue
+      for (const { from, answer } of this.#guests.values()) if (from === sender) answer.gone()
+    }
+  }
+}

@@ -1,0 +1,77 @@
+// That a replica lives. One key of its own says so for all its sessions at once, and is renewed in one command; who finds
+// it gone may take those sessions over.
+import { randomBytes } from 'node:crypto'
+import type { Clock } from '../clock.ts'
+import { keyOf } from '../sessions/redis.ts'
+import type { RedisConnection } from '../sessions/redis.ts'
+
+export interface Replica {
+  /** Unique to this process: neither host nor process number alone would be. */
+  readonly id: string
+  /** Redis has heard of us lately. */
+  readonly heard: boolean
+  /** Whether another one lives. Rejects when Redis cannot be asked. */
+  lives(id: string): Promise<boolean>
+  /** Says that we are gone, so that nobody waits for it to show. */
+  leave(): Promise<void>
+}
+
+/** ms that others believe in us without a word, and how often there is one. */
+const leaseTime = 4000
+const renewal = 1000
+/** ms for which an answer about another replica holds. */
+const heldTrue = 500
+
+export interface ReplicaOptions {
+  readonly redis: RedisConnection
+  readonly prefix: string
+  readonly clock: Clock
+  /** We have not been heard for so long that others may have taken our sessions over. */
+  onLapse(): void
+  onError(error: unknown): void
+}
+
+export async function joinFleet(options: ReplicaOptions): Promise<Replica> {
+  const { redis, prefix, clock, onError } = options
+  const id = randomBytes(9).toString('base64url')
+  const key = keyOf(prefix, 'alive', id)
+  const known = new Map<string, { readonly until: number; readonly alive: boolean }>()
+  let heard = -Infinity
+  let left = false
+
+  const renew = async (): Promise<void> => {
+    if (left) return
+    await redis.set(key, '1', 'PX', leaseTime)
+    const now = clock.now()
+    if (heard !== -Infinity && now - heard > leaseTime) options.onLapse()
+    heard = now
+  }
+
+  const stop = clock.every(renewal, () => void renew().catch(onError))
+  // A server that is away at the start is waited for like one that goes away later.
+  await renew().catch(onError)
+
+  return {
+    id,
+    get heard() {
+      return clock.now() - heard < leaseTime
+    },
+    async lives(other) {
+      const now = clock.now()
+      const before = known.get(other)
+      if (before !== undefined && now < before.until) return before.alive
+      const alive = (await redis.exists(keyOf(prefix, 'alive', other))) === 1
+      if (known.size > mostKnown) known.clear()
+      // Who is gone does not come back.
+      known.set(other, { until: alive ? now + heldTrue : Infinity, alive })
+      return alive
+    },
+    async leave() {
+      left = true
+      stop()
+      await redis.del(key).catch(onError)
+    },
+  }
+}
+
+const mostKnown = 1000
