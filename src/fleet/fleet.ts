@@ -2,9 +2,10 @@
 // over when its replica has gone.
 import type { ServerResponse } from 'node:http'
 import type { Clock } from '../clock.ts'
+import { ProxyError } from '../errors.ts'
 import type { Caller, Visit } from '../frontends/exchange.ts'
 import type { Dialect } from '../protocol/dialects.ts'
-import { connectRedis } from '../sessions/redis.ts'
+import { connectRedis, storeAway } from '../sessions/redis.ts'
 import type { RedisConfig } from '../sessions/redis.ts'
 import { createRedisStore } from '../sessions/redis-store.ts'
 import type { Restore, SessionRecord, SharedSessionStore, StoreLimits } from '../sessions/store.ts'
@@ -71,7 +72,7 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
   const onError = (error: unknown): void => {
     if (clock.now() - told < logPause) return
     told = clock.now()
-    log.warn({ err: error }, 'the session store cannot be reached')
+    log.warn({ err: storeAway(error) }, 'session store away')
   }
   const redis = connectRedis(config)
   const reader = connectRedis(config, true)
@@ -82,7 +83,7 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     prefix,
     clock,
     onError,
-    onLapse: () => void store.recheck().catch(onError),
+    onBack: () => void store.recheck().catch(onError),
   })
   const store = createRedisStore(limits, {
     redis,
@@ -131,6 +132,7 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
       let lost = false
       for (let turn = 0; turn < mostTurns; turn++) {
         const found = await store.locate(sessionId)
+        if (found === undefined && replica.justBack) throw justBack()
         if (found === undefined || !house.admits(found.record, caller)) return false
         const { record, owner, restore } = found
         if (lost && !house.mayRepeat(visit, restore)) throw replicaLost()
@@ -141,7 +143,7 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
           lost ||= how === 'lost'
           continue
         }
-        if (!(await store.claim(record, owner))) continue
+        if (!(await store.claim(found))) continue
         log.info({ route: record.route }, 'session taken over')
         house.adopt(record, caller, restore)
         return false
@@ -163,6 +165,10 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     },
   }
 }
+
+/** The server may have come back without its data: who is not found may only not have been written down again. */
+const justBack = (): ProxyError =>
+  new ProxyError('STORE_UNAVAILABLE', 'the session store has just come back', { retryAfter: 2 })
 
 const isAnswer = (letter: ToOwner | ToClient): letter is ToClient =>
   letter.type === 'head' ||

@@ -136,21 +136,17 @@ export class Forwarding {
       // While the store is away nobody can be said to be gone.
       const alive = await this.#options.lives(owner).catch(() => true)
       if (alive) continue
-      for (const call of this.#calls.values()) if (call.owner === owner) this.#lose(call)
+      for (const call of this.#calls.values()) if (call.owner === owner) this.#breakOff(call)
     }
   }
 
-  #lose(call: Call): void {
-    if (!call.response.headersSent) return call.end('lost')
-    this.#breakOff(call)
-  }
-
-  /** The answer has begun and its end will not come: an event stream can say so, anything else can only be cut. */
+  /** The rest will not come: an event stream that has begun can say so, another answer can only be cut. */
   #breakOff(call: Call): void {
     const { response, visit } = call
+    if (!response.headersSent) return call.end('lost')
     call.end('answered')
     const streams = String(response.getHeader('content-type')).startsWith('text/event-stream')
-    if (!response.headersSent || !streams) {
+    if (!streams) {
       response.destroy()
       return
     }
@@ -166,7 +162,7 @@ export class Forwarding {
 export const replicaLost = (): ProxyError =>
   new ProxyError(
     'REPLICA_LOST',
-    'the replica that served this session has gone; the request may have been carried out',
+    'the replica of this session cannot be heard any more; the request may have been carried out',
   )
 
 const looked = ['accept', 'last-event-id', 'mcp-protocol-version', 'mcp-session-id'] as const

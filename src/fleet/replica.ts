@@ -10,6 +10,8 @@ export interface Replica {
   readonly id: string
   /** Redis has heard of us lately. */
   readonly heard: boolean
+  /** Redis was away until a moment ago, and what is missing there may not have been written again. */
+  readonly justBack: boolean
   /** Whether another one lives. Rejects when Redis cannot be asked. */
   lives(id: string): Promise<boolean>
   /** Says that we are gone, so that nobody waits for it to show. */
@@ -21,49 +23,68 @@ const leaseTime = 4000
 const renewal = 1000
 /** ms for which an answer about another replica holds. */
 const heldTrue = 500
+const mostKnown = 1000
 
 export interface ReplicaOptions {
   readonly redis: RedisConnection
   readonly prefix: string
   readonly clock: Clock
-  /** We have not been heard for so long that others may have taken our sessions over. */
-  onLapse(): void
+  /** Redis has been away: others may have taken our sessions over, or it may have forgotten them. */
+  onBack(): void
   onError(error: unknown): void
 }
 
 export async function joinFleet(options: ReplicaOptions): Promise<Replica> {
-  const { redis, prefix, clock, onError } = options
+  const { redis, prefix, clock, onBack, onError } = options
   const id = randomBytes(9).toString('base64url')
   const key = keyOf(prefix, 'alive', id)
   const known = new Map<string, { readonly until: number; readonly alive: boolean }>()
   let heard = -Infinity
+  let back = -Infinity
+  let away = false
   let left = false
 
   const renew = async (): Promise<void> => {
     if (left) return
     await redis.set(key, '1', 'PX', leaseTime)
     const now = clock.now()
-    if (heard !== -Infinity && now - heard > leaseTime) options.onLapse()
+    if (away || (heard !== -Infinity && now - heard > leaseTime)) {
+      away = false
+      back = now
+      known.clear()
+      onBack()
+    }
     heard = now
   }
+  const tryRenewing = (): Promise<void> => renew().catch(onError)
 
-  const stop = clock.every(renewal, () => void renew().catch(onError))
+  const stop = clock.every(renewal, () => void tryRenewing())
+  redis.on('close', () => (away = true))
+  redis.on('ready', () => {
+    if (away) void tryRenewing()
+  })
   // A server that is away at the start is waited for like one that goes away later.
-  await renew().catch(onError)
+  await tryRenewing()
+
+  const isBack = (): boolean => clock.now() - back < leaseTime
 
   return {
     id,
     get heard() {
       return clock.now() - heard < leaseTime
     },
+    get justBack() {
+      return isBack()
+    },
     async lives(other) {
+      // Those who live may not have said so again.
+      if (isBack()) return true
       const now = clock.now()
       const before = known.get(other)
       if (before !== undefined && now < before.until) return before.alive
       const alive = (await redis.exists(keyOf(prefix, 'alive', other))) === 1
       if (known.size > mostKnown) known.clear()
-      // Who is gone does not come back.
-      known.set(other, { until: alive ? now + heldTrue : Infinity, alive })
+      known.set(other, { until: now + heldTrue, alive })
       return alive
     },
     async leave() {
@@ -73,5 +94,3 @@ export async function joinFleet(options: ReplicaOptions): Promise<Replica> {
     },
   }
 }
-
-const mostKnown = 1000

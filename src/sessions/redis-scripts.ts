@@ -20,9 +20,14 @@ const scripts = {
     redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
     redis.call('PEXPIRE', KEYS[1], ARGV[4])
     return victim`,
-  /** Lets a session and its log live on, if it is still its owner's who asks. ARGV: owner, lifetime. */
+  /**
+   * Lets a session and its log live on, if it is still its owner's who asks. Answers 2 where nothing is known of it: a
+   * server that came back without its data. ARGV: owner, lifetime.
+   */
   refresh: `
-    if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
+    local owner = redis.call('HGET', KEYS[1], 'owner')
+    if not owner then return 2 end
+    if owner ~= ARGV[1] then return 0 end
     redis.call('PEXPIRE', KEYS[1], ARGV[2])
     redis.call('PEXPIRE', KEYS[2], ARGV[2])
     return 1`,
@@ -31,6 +36,13 @@ const scripts = {
     if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
     redis.call('HSET', KEYS[1], 'owner', ARGV[2])
     redis.call('PEXPIRE', KEYS[1], ARGV[3])
+    return 1`,
+  /** Ends a session of another replica, which finds a word of it when it looks. ARGV: word, lifetime of that. */
+  end: `
+    if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+    redis.call('DEL', KEYS[1], KEYS[2])
+    redis.call('HSET', KEYS[1], 'owner', ARGV[1])
+    redis.call('PEXPIRE', KEYS[1], ARGV[2])
     return 1`,
   /** Keeps what another owner would need. ARGV: owner, text. */
   remember: `

@@ -36,6 +36,7 @@ interface Entry {
   /** Sizes of the events in the log, oldest first. */
   sizes: number[]
   size: number
+  restore: Restore | undefined
   /** Events that have not been sent yet. */
   unsent: StoredEvent[]
 }
@@ -43,6 +44,9 @@ interface Entry {
 /** How often Redis hears which sessions are in use. A key outlives its session's idle time by a few of these. */
 const refreshInterval = 5000
 const margin = 60_000
+/** The owner of a session that another replica has ended, and how long it may take its replica to see that, in ms. */
+const ended = '!'
+const endedLifetime = 60_000
 
 export function createRedisStore(
   limits: StoreLimits,
@@ -65,9 +69,9 @@ export function createRedisStore(
     dirty.add(id)
   }
 
-  const enter = (record: SessionRecord, sizes: number[] = []): Entry => {
+  const enter = (record: SessionRecord, sizes: number[] = [], restore?: Restore): Entry => {
     const size = sizes.reduce((sum, each) => sum + each, 0)
-    const entry = { record, used: 0, turn: 0, holds: 0, sizes, size, unsent: [] }
+    const entry = { record, used: 0, turn: 0, holds: 0, sizes, size, restore, unsent: [] }
     entries.set(record.id, entry)
     use(record.id, entry)
     return entry
@@ -87,16 +91,28 @@ export function createRedisStore(
   const refreshOne = async (id: string, entry: Entry): Promise<void> => {
     const { principal } = entry.record
     const idle = clock.now() - entry.used
-    // Of two uses within one millisecond the later one counts.
-    const score = entry.holds > 0 ? '+inf' : String(Date.now() - idle + (entry.turn % 1000) / 1000)
+    const used = entry.holds > 0 ? '+inf' : score(idle, entry.turn)
     const [ours] = await Promise.all([
       runScript(redis, 'refresh', [sessionKey(id), eventsKey(id)], [replica, lifetime]),
-      redis.zadd(principalKey(principal), 'XX', score, id),
+      redis.zadd(principalKey(principal), used, id),
       redis.pexpire(principalKey(principal), lifetime),
     ])
     if (ours === 1 || entries.get(id) !== entry) return
+    if (ours === 2) return write(entry)
     entries.delete(id)
     options.onLost(id)
+  }
+
+  const write = async ({ record, restore }: Entry): Promise<void> => {
+    const key = sessionKey(record.id)
+    const fields = { record: JSON.stringify(record), owner: replica }
+    await Promise.all([
+      redis.hset(
+        key,
+        restore === undefined ? fields : { ...fields, restore: JSON.stringify(restore) },
+      ),
+      redis.pexpire(key, lifetime),
+    ])
   }
 
   const stopRefreshing = clock.every(refreshInterval, () => {
@@ -113,6 +129,12 @@ export function createRedisStore(
       principal === undefined ? undefined : redis.zrem(principalKey(principal), id),
     ])
     return count > 0
+  }
+
+  /** A session that may be another replica's. */
+  const removeAnywhere = async (id: string): Promise<void> => {
+    if (entries.has(id)) await remove(id, undefined)
+    else await runScript(redis, 'end', [sessionKey(id), eventsKey(id)], [ended, endedLifetime])
   }
 
   /** Room in this process for one more; answers what had to go. */
@@ -160,21 +182,16 @@ export function createRedisStore(
           redis,
           'reserve',
           [principalKey(record.principal)],
-          [record.id, Date.now(), limits.sessionsPerPrincipal, lifetime],
+          [record.id, score(0, turns + 1), limits.sessionsPerPrincipal, lifetime],
         )
         if (victim === 'full') {
           throw full(`limits.sessionsPerPrincipal is ${limits.sessionsPerPrincipal}`)
         }
         if (typeof victim === 'string') {
-          await remove(victim, undefined)
+          await removeAnywhere(victim)
           removed.push(victim)
         }
-        const key = sessionKey(record.id)
-        await Promise.all([
-          redis.hset(key, 'record', JSON.stringify(record), 'owner', replica),
-          redis.pexpire(key, lifetime),
-        ])
-        enter(record)
+        await write(enter(record))
         return removed
       }),
     get: (id) =>
@@ -199,15 +216,16 @@ export function createRedisStore(
           restore: typeof restore === 'string' ? (JSON.parse(restore) as Restore) : undefined,
         }
       }),
-    claim: (record, from) =>
+    claim: ({ record, owner, restore }) =>
       reaching(async () => {
         const key = sessionKey(record.id)
-        const won = await runScript(redis, 'claim', [key], [from, replica, lifetime])
+        const won = await runScript(redis, 'claim', [key], [owner, replica, lifetime])
         if (won !== 1) return false
         const texts = await redis.lrange(eventsKey(record.id), 0, -1)
         enter(
           record,
           texts.map((text) => (JSON.parse(text) as StoredEvent).text.length),
+          restore,
         )
         return true
       }),
@@ -225,7 +243,9 @@ export function createRedisStore(
         )
       }),
     remember(id, restore) {
-      if (!entries.has(id)) return
+      const entry = entries.get(id)
+      if (entry === undefined) return
+      entry.restore = restore
       behind(runScript(redis, 'remember', [sessionKey(id)], [replica, JSON.stringify(restore)]))
     },
     touch(id) {
@@ -280,6 +300,10 @@ export function createRedisStore(
     },
   }
 }
+
+/** When a session was used, as its place among those of its principal: of two uses within one ms the later one counts. */
+const score = (idle: number, turn: number): string =>
+  String(Date.now() - idle + (turn % 1000) / 1000)
 
 const full = (limit: string): ProxyError =>
   new ProxyError('LIMIT_REACHED', `too many sessions: ${limit}, all in use`, { retryAfter: 5 })

@@ -77,8 +77,8 @@ export interface Located {
 export interface SharedSessionStore extends SessionStore {
   /** Finds a session, whoever serves it. */
   locate(id: string): Promise<Located | undefined>
-  /** Takes a session over from `from`, if it is still its. Resolves to whether it is ours now. */
-  claim(record: SessionRecord, from: string): Promise<boolean>
+  /** Takes a session over, if it is still whose it was found to be. Resolves to whether it is ours now. */
+  claim(found: Located): Promise<boolean>
   /** Finds out at once which sessions are no longer ours, after a time in which nothing could be heard of us. */
   recheck(): Promise<void>
   /** Gives all of ours away: the owner is nobody, written as an empty text, until somebody claims them. */

@@ -83,10 +83,8 @@ t.test('of two that take a session over one gets it, with its log', async (t) =>
   await one.store.create(record('a'))
   for (const sequence of [1, 2]) one.store.log('a', { stream: 's', sequence, text: 'x' })
   await one.store.replay('a', 's', 0)
-  const won = await Promise.all([
-    two.store.claim(record('a'), 'one'),
-    three.store.claim(record('a'), 'one'),
-  ])
+  const found = { record: record('a'), owner: 'one', restore: undefined }
+  const won = await Promise.all([two.store.claim(found), three.store.claim(found)])
   t.equal(won.filter(Boolean).length, 1)
   const [winner, loser] = won[0] ? [two, three] : [three, two]
   t.equal(winner.store.size, 1)
@@ -141,4 +139,28 @@ t.test('while Redis is away, whoever needs it is told so', async (t) => {
   await t.rejects(store.create(record('b')), { code: 'STORE_UNAVAILABLE', status: 503 })
   await t.rejects(store.locate('a'), { code: 'STORE_UNAVAILABLE', retryAfter: 2 })
   t.same(await store.get('a'), record('a'), 'what is known here is served')
+})
+
+t.test('a server that has lost its data gets it back from the owners', async (t) => {
+  const one = make(limits)
+  const two = make(limits, 'two', one.common)
+  await one.store.create(record('a'))
+  one.store.remember('a', restore)
+  await waitFor(async () => (await two.store.locate('a'))?.restore)
+  await one.redis.del(...(await one.redis.keys(`${one.common}:*`)))
+  await one.store.recheck()
+  t.same(one.lost, [])
+  t.match(await two.store.locate('a'), { owner: 'one', restore: { revision: '2025-06-18' } })
+})
+
+t.test('what is given away is nobody’s until it is claimed', async (t) => {
+  const one = make(limits)
+  const two = make(limits, 'two', one.common)
+  await one.store.create(record('a'))
+  await one.store.giveAway()
+  t.equal(one.store.size, 0)
+  const found = await two.store.locate('a')
+  t.match(found, { owner: '' })
+  t.equal(found && (await two.store.claim(found)), true)
+  t.match(await one.store.locate('a'), { owner: 'two' })
 })
