@@ -8,7 +8,14 @@ import type { Dialect } from '../protocol/dialects.ts'
 import { connectRedis, storeAway } from '../sessions/redis.ts'
 import type { RedisConfig } from '../sessions/redis.ts'
 import { createRedisStore } from '../sessions/redis-store.ts'
-import type { Restore, SessionRecord, SharedSessionStore, StoreLimits } from '../sessions/store.ts'
+import type {
+  Located,
+  Restore,
+  SessionRecord,
+  SharedSessionStore,
+  StoreLimits,
+} from '../sessions/store.ts'
+import { Table } from '../table.ts'
 import type { Log } from '../telemetry/log.ts'
 import { Forwarding, replicaLost } from './forwarding.ts'
 import { Hosting } from './hosting.ts'
@@ -46,6 +53,8 @@ export interface Fleet {
   ): Promise<boolean>
   /** Takes no more visits of others: they wait until `release`. */
   hold(): void
+  /** Requests of ours that other replicas serve, and letters on their way. */
+  readonly busy: boolean
   /** Gives all sessions of ours to whoever asks for them next. */
   release(): Promise<void>
   close(): Promise<void>
@@ -60,6 +69,8 @@ export interface FleetOptions {
 
 /** Sessions change hands while they are looked for; after so many turns somebody is at fault. */
 const mostTurns = 4
+/** ms that letters to a replica that has given its sessions away may still come. */
+const lastLetters = 300
 /** ms between two lines about a store that is away. */
 const logPause = 5000
 
@@ -93,6 +104,27 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     onLost: (id) => house?.leave(id),
     onError,
   })
+  /** Sessions that are being taken over, and whether that succeeds. */
+  const claims = new Table<string, Promise<boolean>>(String)
+
+  /** Takes a session over, once for all who ask for it meanwhile. */
+  const claim = (found: Located, caller: Caller): Promise<boolean> => {
+    const { record, restore } = found
+    const running = claims.get(record.id)
+    if (running !== undefined) return running
+    const claiming = store
+      .claim(found)
+      .then((won) => {
+        if (!won) return false
+        log.info({ route: record.route }, 'session taken over')
+        house?.adopt(record, caller, restore)
+        return true
+      })
+      .finally(() => void claims.delete(record.id))
+    claims.set(record.id, claiming)
+    return claiming
+  }
+
   const send = (to: string, letter: Letter, body?: string | Uint8Array): Promise<void> =>
     mailbox.send(to, letter, body)
   const lives = (id: string): Promise<boolean> => replica.lives(id)
@@ -101,7 +133,7 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     clock,
     send,
     lives,
-    hosts: (id) => house?.hosts(id) ?? false,
+    hosts: (id) => (house?.hosts(id) ?? false) || (claims.get(id) ?? false),
     principalOf: (headers) => house?.principalOf(headers) ?? '',
     serve: (visit, dialect) => house?.serve(visit, dialect),
   })
@@ -134,8 +166,9 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
         const found = await store.locate(sessionId)
         if (found === undefined && replica.justBack) throw justBack()
         if (found === undefined || !house.admits(found.record, caller)) return false
-        const { record, owner, restore } = found
+        const { owner, restore } = found
         if (lost && !house.mayRepeat(visit, restore)) throw replicaLost()
+        await claims.get(sessionId)
         if (owner === replica.id || house.hosts(sessionId)) return false
         if (owner !== '' && (await lives(owner))) {
           const how = await forwarding.forward(owner, visit, dialect)
@@ -143,24 +176,26 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
           lost ||= how === 'lost'
           continue
         }
-        if (!(await store.claim(found))) continue
-        log.info({ route: record.route }, 'session taken over')
-        house.adopt(record, caller, restore)
-        return false
+        if (await claim(found, caller)) return false
       }
       return false
+    },
+    get busy() {
+      return forwarding.size > 0 || mailbox.sending > 0
     },
     hold: () => hosting.hold(),
     async release() {
       await store.giveAway()
       hosting.release()
+      // Who had found us before that has a letter on its way.
+      await new Promise<void>((resolve) => clock.after(lastLetters, resolve))
     },
     async close() {
       forwarding.close()
       hosting.close()
       await replica.leave()
       await store.close()
-      mailbox.close()
+      await mailbox.close()
       redis.disconnect()
     },
   }

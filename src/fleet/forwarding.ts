@@ -42,6 +42,8 @@ export class Forwarding {
   readonly #options: ForwardingOptions
   readonly #calls = new Table<number, Call>(Number)
   #last = 0
+  /** Owners that were gone when they were last looked for. */
+  #missed: ReadonlySet<string> = new Set()
   readonly #stop: () => void
 
   constructor(options: ForwardingOptions) {
@@ -130,14 +132,19 @@ export class Forwarding {
     this.#options.send(owner, letter).catch(() => undefined)
   }
 
+  /** An owner that is gone twice in a row is: one that leaves in good order may have a last letter on its way. */
   async #watch(): Promise<void> {
     const owners = new Set(this.#calls.values().map(({ owner }) => owner))
+    const gone = new Set<string>()
     for (const owner of owners) {
       // While the store is away nobody can be said to be gone.
       const alive = await this.#options.lives(owner).catch(() => true)
       if (alive) continue
+      gone.add(owner)
+      if (!this.#missed.has(owner)) continue
       for (const call of this.#calls.values()) if (call.owner === owner) this.#breakOff(call)
     }
+    this.#missed = gone
   }
 
   /** The rest will not come: an event stream that has begun can say so, another answer can only be cut. */

@@ -12,8 +12,8 @@ export interface HostingOptions {
   readonly clock: Clock
   send(to: string, letter: ToClient, body?: string | Uint8Array): Promise<void>
   lives(replica: string): Promise<boolean>
-  /** Whether the session is ours. */
-  hosts(sessionId: string): boolean
+  /** Whether the session is ours; later, while it is being taken over. */
+  hosts(sessionId: string): boolean | Promise<boolean>
   principalOf(headers: Caller['headers']): string
   /** Serves a request to its end; renders whatever goes wrong. */
   serve(visit: Visit, dialect: Dialect): void
@@ -35,6 +35,7 @@ export class Hosting {
   readonly #stop: () => void
   /** Letters that wait for the sessions to be given up; undefined while they are served. */
   #held: (() => void)[] | undefined
+  #released = false
 
   constructor(options: HostingOptions) {
     this.#options = options
@@ -55,7 +56,9 @@ export class Hosting {
   }
 
   release(): void {
+    this.#released = true
     for (const tell of this.#held ?? []) tell()
+    this.#held = undefined
   }
 
   close(): void {
@@ -65,8 +68,15 @@ export class Hosting {
 
   #visit(from: string, letter: VisitLetter, body: Buffer, key: string): void {
     const moved = (): void => this.#tell(from, { type: 'moved', call: letter.call })
+    if (this.#released) return moved()
     if (this.#held !== undefined) return void this.#held.push(moved)
-    if (!this.#options.hosts(letter.sessionId)) return moved()
+    const hosted = this.#options.hosts(letter.sessionId)
+    if (hosted === false) return moved()
+    if (hosted === true) return this.#serve(from, letter, body, key)
+    void hosted.then((ours) => (ours ? this.#serve(from, letter, body, key) : moved()), moved)
+  }
+
+  #serve(from: string, letter: VisitLetter, body: Buffer, key: string): void {
     let number = 0
     const answer = new RemoteAnswer(letter.call, (part, bytes) => {
       this.#options.send(from, { ...part, number: number++ }, bytes).catch(() => {

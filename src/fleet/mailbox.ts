@@ -18,9 +18,12 @@ export interface MailboxOptions {
 }
 
 export interface Mailbox {
+  /** Letters that are on their way to the server. */
+  readonly sending: number
   /** Rejects when the letter could not be put there. */
   send(to: string, letter: Letter, body?: string | Uint8Array): Promise<void>
-  close(): void
+  /** Reads no more; resolves when all letters on their way have arrived or failed. */
+  close(): Promise<void>
 }
 
 /** ms that letters are kept for a replica that does not read them. */
@@ -35,6 +38,8 @@ export function createMailbox(options: MailboxOptions): Mailbox {
   const { redis, reader, prefix, replica, clock, onLetter, onError } = options
   const own = keyOf(prefix, 'mail', replica)
   let closed = false
+  let sending = 0
+  let idle: (() => void) | undefined
 
   const read = async (): Promise<void> => {
     let last = '0-0'
@@ -76,18 +81,27 @@ export function createMailbox(options: MailboxOptions): Mailbox {
 
   void read()
   return {
+    get sending() {
+      return sending
+    },
     async send(to, letter, body = '') {
       const key = keyOf(prefix, 'mail', to)
       const bytes = typeof body === 'string' ? body : Buffer.from(body)
       const fields = ['from', replica, 'letter', JSON.stringify(letter), 'body', bytes]
-      await Promise.all([
-        redis.xadd(key, 'MAXLEN', '~', mostLetters, '*', ...fields),
-        redis.pexpire(key, mailLifetime),
-      ])
+      sending++
+      try {
+        await Promise.all([
+          redis.xadd(key, 'MAXLEN', '~', mostLetters, '*', ...fields),
+          redis.pexpire(key, mailLifetime),
+        ])
+      } finally {
+        if (--sending === 0) idle?.()
+      }
     },
-    close() {
+    async close() {
       closed = true
       reader.disconnect()
+      if (sending > 0) await new Promise<void>((resolve) => (idle = resolve))
     },
   }
 }

@@ -43,8 +43,8 @@ export interface RunningRelay extends Relay {
   /** Lets go of a session that is another replica's now; its streams end and their clients may come back. */
   leave(id: string): void
   leaveAll(): void
-  /** Takes no new session or request; resolves when nothing waits any more, or after `ms`. */
-  drain(ms: number): Promise<void>
+  /** Takes no new session or request; resolves when nothing waits any more, here or `busy`, or after `ms`. */
+  drain(ms: number, busy?: () => boolean): Promise<void>
   /** Ends every session and closes every backend session. */
   close(): Promise<void>
 }
@@ -197,11 +197,11 @@ export function createRelay(services: RelayServices): RunningRelay {
         (error) => log.warn({ route: caller.route, err: error }, 'message not taken'),
       )
     },
-    async drain(ms) {
+    async drain(ms, busy = () => false) {
       draining = true
-      if (pending.size === 0) return
+      if (pending.size === 0 && !busy()) return
       await new Promise<void>((resolve) => {
-        const stopLooking = clock.every(50, () => pending.size === 0 && done())
+        const stopLooking = clock.every(50, () => pending.size === 0 && !busy() && done())
         const callOff = clock.after(ms, () => done())
         const done = (): void => {
           stopLooking()

@@ -113,7 +113,8 @@ export async function startProxy(config: Config, services: Services): Promise<Ru
           await handler.farewell(config.drainTime)
           server.close()
           fleet.hold()
-          await relay.drain(Math.max(0, until - clock.now()))
+          const left = Math.max(0, until - clock.now())
+          await relay.drain(left, () => fleet.busy)
           await fleet
             .release()
             .catch((error: unknown) => log.warn({ err: error }, 'not handed over'))
