@@ -26,6 +26,8 @@ import { joinFleet } from './replica.ts'
 /** What the fleet asks of the house: its sessions, and how requests are served here. */
 export interface House {
   hosts(sessionId: string): boolean
+  /** The home that a session of this caller must have, if any. Rejects where the backend had to be asked and failed. */
+  home(visit: Visit): Promise<string | undefined>
   /** Whether `caller` may use the session of `record`. */
   admits(record: SessionRecord, caller: Caller): boolean
   /** Whether all requests of a visit may be carried out twice. */
@@ -67,6 +69,8 @@ export interface FleetOptions {
   readonly log: Log
 }
 
+/** How often the homes of our sessions are kept ours. */
+const homeInterval = 2000
 /** Sessions change hands while they are looked for; after so many turns somebody is at fault. */
 const mostTurns = 4
 /** ms that letters to a replica that has given its sessions away may still come. */
@@ -125,6 +129,34 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     return claiming
   }
 
+  /** Whose a session is, when its replica has gone: ours, or that of the replica that has its home. */
+  const inherit = async (found: Located, caller: Caller): Promise<string | undefined> => {
+    const { record, owner } = found
+    const heir = record.home === undefined ? replica.id : await homeAt(record.home, owner)
+    if (heir !== replica.id) return heir
+    return (await claim(found, caller)) ? heir : undefined
+  }
+
+  /** The replica of a home, which is ours if it was nobody's. */
+  const homeAt = async (home: string, gone?: string): Promise<string> => {
+    const at = await store.takeHome(home, gone)
+    if (at === replica.id || (await lives(at))) return at
+    return store.takeHome(home, at)
+  }
+
+  /** Another replica takes a session for ours: so it may be, because its own has gone and we have its home. */
+  const acquire = async (id: string, caller: Caller): Promise<boolean> => {
+    await claims.get(id)
+    if (house?.hosts(id) ?? false) return true
+    const found = await store.locate(id)
+    if (found === undefined || (found.owner !== '' && (await lives(found.owner)))) return false
+    return (await inherit(found, caller)) === replica.id
+  }
+
+  const stopKeeping = clock.every(homeInterval, () => {
+    for (const home of store.homes()) store.takeHome(home).catch(onError)
+  })
+
   const send = (to: string, letter: Letter, body?: string | Uint8Array): Promise<void> =>
     mailbox.send(to, letter, body)
   const lives = (id: string): Promise<boolean> => replica.lives(id)
@@ -133,7 +165,7 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     clock,
     send,
     lives,
-    hosts: (id) => (house?.hosts(id) ?? false) || (claims.get(id) ?? false),
+    hosts: (id, caller) => id === '' || (house?.hosts(id) ?? false) || acquire(id, caller),
     principalOf: (headers) => house?.principalOf(headers) ?? '',
     serve: (visit, dialect) => house?.serve(visit, dialect),
   })
@@ -150,6 +182,22 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     },
   })
 
+  /** A session opens where its home is. */
+  const openElsewhere = async (
+    visit: Visit & { readonly response: ServerResponse },
+    dialect: Dialect,
+  ): Promise<boolean> => {
+    const opens = dialect === 'sse' || (dialect === 'streamable' && visit.body !== undefined)
+    const home = opens ? await house?.home(visit) : undefined
+    if (home === undefined) return false
+    for (let turn = 0; turn < mostTurns; turn++) {
+      const at = await homeAt(home)
+      if (at === replica.id) return false
+      if ((await forwarding.forward(at, visit, dialect)) === 'answered') return true
+    }
+    return false
+  }
+
   return {
     store,
     get reachable() {
@@ -160,7 +208,9 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     },
     async serveElsewhere(visit, dialect) {
       const { sessionId, caller } = visit
-      if (house === undefined || sessionId === undefined || house.hosts(sessionId)) return false
+      if (house === undefined) return false
+      if (sessionId === undefined) return openElsewhere(visit, dialect)
+      if (house.hosts(sessionId)) return false
       let lost = false
       for (let turn = 0; turn < mostTurns; turn++) {
         const found = await store.locate(sessionId)
@@ -170,13 +220,13 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
         if (lost && !house.mayRepeat(visit, restore)) throw replicaLost()
         await claims.get(sessionId)
         if (owner === replica.id || house.hosts(sessionId)) return false
-        if (owner !== '' && (await lives(owner))) {
-          const how = await forwarding.forward(owner, visit, dialect)
-          if (how === 'answered') return true
-          lost ||= how === 'lost'
-          continue
-        }
-        if (await claim(found, caller)) return false
+        const alive = owner !== '' && (await lives(owner))
+        const at = alive ? owner : await inherit(found, caller)
+        if (at === replica.id) return false
+        if (at === undefined) continue
+        const how = await forwarding.forward(at, visit, dialect)
+        if (how === 'answered') return true
+        lost ||= how === 'lost'
       }
       return false
     },
@@ -191,6 +241,7 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
       await new Promise<void>((resolve) => clock.after(lastLetters, resolve))
     },
     async close() {
+      stopKeeping()
       forwarding.close()
       hosting.close()
       await replica.leave()

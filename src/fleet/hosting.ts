@@ -13,7 +13,7 @@ export interface HostingOptions {
   send(to: string, letter: ToClient, body?: string | Uint8Array): Promise<void>
   lives(replica: string): Promise<boolean>
   /** Whether the session is ours; later, while it is being taken over. */
-  hosts(sessionId: string): boolean | Promise<boolean>
+  hosts(sessionId: string, caller: Caller): boolean | Promise<boolean>
   principalOf(headers: Caller['headers']): string
   /** Serves a request to its end; renders whatever goes wrong. */
   serve(visit: Visit, dialect: Dialect): void
@@ -44,7 +44,7 @@ export class Hosting {
 
   receive(from: string, letter: ToOwner, body: Buffer): void {
     const key = `${from} ${letter.call}`
-    if (letter.type === 'visit') return this.#visit(from, letter, body, key)
+    if (letter.type === 'visit') return this.#visit(from, letter, body)
     const answer = this.#guests.get(key)?.answer
     if (letter.type === 'gone') answer?.gone()
     else answer?.read(letter.bytes)
@@ -66,17 +66,30 @@ export class Hosting {
     for (const { answer } of this.#guests.values()) answer.gone()
   }
 
-  #visit(from: string, letter: VisitLetter, body: Buffer, key: string): void {
+  #visit(from: string, letter: VisitLetter, body: Buffer): void {
     const moved = (): void => this.#tell(from, { type: 'moved', call: letter.call })
     if (this.#released) return moved()
     if (this.#held !== undefined) return void this.#held.push(moved)
-    const hosted = this.#options.hosts(letter.sessionId)
-    if (hosted === false) return moved()
-    if (hosted === true) return this.#serve(from, letter, body, key)
-    void hosted.then((ours) => (ours ? this.#serve(from, letter, body, key) : moved()), moved)
+    const caller = this.#callerOf(letter)
+    const serve = (): void => this.#serve(from, letter, body, caller)
+    const hosted = this.#options.hosts(letter.sessionId, caller)
+    if (hosted === false) moved()
+    else if (hosted === true) serve()
+    else void hosted.then((ours) => (ours ? serve() : moved()), moved)
   }
 
-  #serve(from: string, letter: VisitLetter, body: Buffer, key: string): void {
+  #callerOf({ caller }: VisitLetter): Caller {
+    const { principalOf } = this.#options
+    return {
+      ...caller,
+      get principal() {
+        return principalOf(caller.headers)
+      },
+    }
+  }
+
+  #serve(from: string, letter: VisitLetter, body: Buffer, caller: Caller): void {
+    const key = `${from} ${letter.call}`
     let number = 0
     const answer = new RemoteAnswer(letter.call, (part, bytes) => {
       this.#options.send(from, { ...part, number: number++ }, bytes).catch(() => {
@@ -86,18 +99,11 @@ export class Hosting {
     })
     this.#guests.set(key, { from, answer })
     answer.once('close', () => this.#guests.delete(key))
-    const { principalOf } = this.#options
-    const { caller } = letter
     const visit: Visit = {
       request: { method: letter.method, headers: letter.headers },
       response: answer.answerable,
-      caller: {
-        ...caller,
-        get principal() {
-          return principalOf(caller.headers)
-        },
-      },
-      sessionId: letter.sessionId,
+      caller,
+      sessionId: letter.sessionId === '' ? undefined : letter.sessionId,
       body: letter.method === 'POST' ? parseBody(body.toString()) : undefined,
       messagesPath: letter.messagesPath,
     }

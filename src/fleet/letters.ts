@@ -16,6 +16,7 @@ export interface VisitLetter {
     readonly headers: Readonly<Record<string, string>>
     readonly address: string
   }
+  /** Empty: the session is to be opened. */
   readonly sessionId: string
   readonly messagesPath: string
 }

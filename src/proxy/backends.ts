@@ -32,6 +32,8 @@ export interface Resolved {
 export interface Backends {
   /** At once where the dialect is known. Throws or rejects with what detection met. */
   resolve(caller: Caller): Resolved | Promise<Resolved>
+  /** As far as it is known without asking the backend. */
+  known(caller: Caller): Resolved | undefined
   /** What a route sets on every request to its backend. */
   headers(route: McpRoute, parameters: ParameterValues): Headers
   /** A backend did not behave as its dialect has it: one that was found out is found out anew for this caller. */
@@ -58,6 +60,7 @@ export function createBackends(config: Config, services: Services): Backends {
       }
       return backend.resolve(caller)
     },
+    known: (caller) => all.get(caller.route)?.known(caller),
     headers(route, parameters) {
       const headers: Record<string, string> = {}
       for (const [name, template] of Object.entries(route.backend.headers)) {
@@ -73,6 +76,7 @@ export function createBackends(config: Config, services: Services): Backends {
 }
 
 interface RouteBackend {
+  known(caller: Caller): Resolved | undefined
   resolve(caller: Caller): Resolved | Promise<Resolved>
   doubt(caller: Caller): void
   close(): Promise<void>
@@ -159,6 +163,12 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
   })
 
   return {
+    known(caller) {
+      const target = targetOf(route, caller.parameters)
+      const dialect =
+        backend.dialect === 'auto' ? detection.known(keyOf(caller, target)) : backend.dialect
+      return dialect && resolved(target, dialect)
+    },
     resolve(caller) {
       const target = targetOf(route, caller.parameters)
       if (backend.dialect !== 'auto') return resolved(target, backend.dialect)

@@ -94,7 +94,7 @@ export function createConversations(
   }
 
   const find = (resolved: Resolved, caller: Caller): { live: Live | undefined; key: string } => {
-    const key = keyOf(resolved, caller)
+    const key = streamKey(resolved, caller)
     return { key, live: alive(shared, key) }
   }
 
@@ -151,7 +151,7 @@ export function createConversations(
 }
 
 /** Whose stream it is: the same URL asked with the same credentials. */
-const keyOf = ({ target }: Resolved, caller: Caller): string =>
+export const streamKey = ({ target }: Resolved, caller: Caller): string =>
   createHash('sha256')
     .update(`${target.route}\n${target.url.href}\n${caller.principal}`)
     .digest('base64url')

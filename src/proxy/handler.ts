@@ -15,7 +15,8 @@ import { serveSse, sessionParameter } from '../frontends/sse.ts'
 import { serveStreamable } from '../frontends/streamable.ts'
 import type { Dialect } from '../protocol/dialects.ts'
 import { isInitialize } from '../protocol/jsonrpc.ts'
-import type { Backends } from './backends.ts'
+import type { Backends, Resolved } from './backends.ts'
+import { streamKey } from './conversations.ts'
 import { forwardedHeaders, principalOf } from './edge.ts'
 import type { Edge } from './edge.ts'
 import type { Passthrough } from './passthrough.ts'
@@ -258,6 +259,13 @@ export class Handler {
     return {
       hosts: (id) => relay.has(id),
       admits: isSessionOf,
+      home: async ({ caller, body }) => {
+        const { backends } = this.parts
+        const initializes = body?.messages.some(isInitialize) ?? false
+        // A stream opens at once: it does not wait until the backend has been asked what it speaks.
+        const resolved = initializes ? await backends.resolve(caller) : backends.known(caller)
+        return homeOf(resolved, caller)
+      },
       mayRepeat: (visit, restore) =>
         (visit.body?.messages ?? []).every(
           (message) =>
@@ -318,6 +326,10 @@ export class Handler {
     }
   }
 }
+
+/** Sessions on one backend stream have one home; which they are is known by whose stream it is. */
+export const homeOf = (resolved: Resolved | undefined, caller: Caller): string | undefined =>
+  resolved === undefined || resolved.stream === 'own' ? undefined : streamKey(resolved, caller)
 
 const frontends = { sse: serveSse, streamable: serveStreamable, rpc: serveRpc } as const
 

@@ -25,6 +25,8 @@ export interface RelayServices {
   readonly store: SessionStore
   /** Keeps what another replica would need to go on with a session. */
   readonly remember?: (id: string, restore: Restore) => void
+  /** Which sessions must be served by one replica with those of this caller. */
+  readonly homeOf?: (caller: Caller) => string | undefined
   readonly backends: Backends
   readonly limits: {
     readonly requestTime: number
@@ -148,7 +150,8 @@ export function createRelay(services: RelayServices): RunningRelay {
       const id = randomBytes(24).toString('base64url')
       const { route, parameters } = caller
       const principal = identityOf(caller.headers)
-      const record = { id, route, parameters, principal, dialect }
+      const home = services.homeOf?.(caller)
+      const record = { id, route, parameters, principal, dialect, ...(home && { home }) }
       const removed = await store.create(record)
       for (const other of removed) void end(other)
       const session = new Session(record, caller, sessionServices)

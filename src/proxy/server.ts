@@ -11,7 +11,7 @@ import { createKeeper } from '../frontends/keeper.ts'
 import { createMemoryStore } from '../sessions/memory-store.ts'
 import { createBackends } from './backends.ts'
 import { createEdge } from './edge.ts'
-import { Handler } from './handler.ts'
+import { Handler, homeOf } from './handler.ts'
 import { createPassthrough } from './passthrough.ts'
 import type { Passthrough } from './passthrough.ts'
 import { createRelay } from './relay.ts'
@@ -45,7 +45,10 @@ export async function startProxy(config: Config, services: Services): Promise<Ru
     metrics,
     backends,
     store: fleet?.store ?? createMemoryStore(limits, clock),
-    ...(fleet && { remember: (id, restore) => fleet.store.remember(id, restore) }),
+    ...(fleet && {
+      remember: (id, restore) => fleet.store.remember(id, restore),
+      homeOf: (caller) => homeOf(backends.known(caller), caller),
+    }),
     limits,
   })
   const keeper = createKeeper(clock)

@@ -44,6 +44,12 @@ const scripts = {
     redis.call('HSET', KEYS[1], 'owner', ARGV[1])
     redis.call('PEXPIRE', KEYS[1], ARGV[2])
     return 1`,
+  /** Makes a home somebody's, if it is nobody's or of one who has gone. Answers whose it is. ARGV: to, gone, lifetime. */
+  home: `
+    local owner = redis.call('GET', KEYS[1])
+    if owner and owner ~= ARGV[1] and owner ~= ARGV[2] then return owner end
+    redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
+    return ARGV[1]`,
   /** Keeps what another owner would need. ARGV: owner, text. */
   remember: `
     if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end

@@ -44,6 +44,8 @@ interface Entry {
 /** How often Redis hears which sessions are in use. A key outlives its session's idle time by a few of these. */
 const refreshInterval = 5000
 const margin = 60_000
+/** ms that a home stays its owner's without a word. */
+const homeLifetime = 10_000
 /** The owner of a session that another replica has ended, and how long it may take its replica to see that, in ms. */
 const ended = '!'
 const endedLifetime = 60_000
@@ -228,6 +230,12 @@ export function createRedisStore(
           restore,
         )
         return true
+      }),
+    homes: () => [...new Set(entries.values().flatMap(({ record }) => record.home ?? []))],
+    takeHome: (home, gone = '') =>
+      reaching(async () => {
+        const key = keyOf(prefix, 'home', home)
+        return String(await runScript(redis, 'home', [key], [replica, gone, homeLifetime]))
       }),
     recheck: () => reaching(() => refresh(entries.keys())),
     giveAway: () =>

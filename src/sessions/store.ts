@@ -9,6 +9,8 @@ export interface SessionRecord {
   readonly parameters: Readonly<Record<string, string>>
   readonly principal: string
   readonly dialect: Dialect
+  /** Sessions with the same one hear the same backend stream, and must be served by one replica. */
+  readonly home?: string
 }
 
 export interface SessionStore {
@@ -79,6 +81,10 @@ export interface SharedSessionStore extends SessionStore {
   locate(id: string): Promise<Located | undefined>
   /** Takes a session over, if it is still whose it was found to be. Resolves to whether it is ours now. */
   claim(found: Located): Promise<boolean>
+  /** The homes of our own sessions. */
+  homes(): readonly string[]
+  /** The replica that serves the sessions of a home: us, if it was nobody's, or `gone`'s. */
+  takeHome(home: string, gone?: string): Promise<string>
   /** Finds out at once which sessions are no longer ours, after a time in which nothing could be heard of us. */
   recheck(): Promise<void>
   /** Gives all of ours away: the owner is nobody, written as an empty text, until somebody claims them. */

@@ -31,6 +31,7 @@ function setUp(t: Test, over: Partial<Resolved> = {}, wait?: Promise<unknown>) {
   })
   const backends: Backends = {
     resolve: (given) => (wait === undefined ? resolve(given) : wait.then(() => resolve(given))),
+    known: () => undefined,
     headers: () => ({}),
     doubt: () => undefined,
     close: async () => undefined,

@@ -36,6 +36,7 @@ function setUp(t: Test, sessions = 10, resolve?: Resolve) {
     ),
     backends: {
       resolve: resolve ?? (() => ({ target, traits: dialects.sse, dialect, stream: 'auto' })),
+      known: () => undefined,
       headers: () => ({}),
       doubt: () => undefined,
       close: async () => undefined,

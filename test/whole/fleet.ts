@@ -3,6 +3,9 @@ import t from 'tap'
 import { metricIs, outcome, sseClient, startFleet, streamableClient } from '../fixtures/fleet.ts'
 import type { SessionClient, SessionDialect } from '../fixtures/fleet.ts'
 import { openStream, fetchRaw } from '../fixtures/http.ts'
+import { startMemoryBackend } from '../fixtures/memory-backend.ts'
+import { startProxy } from '../fixtures/proxy.ts'
+import { anyRedis } from '../fixtures/redis.ts'
 import { waitFor } from '../fixtures/wait-for.ts'
 
 const dialects: readonly SessionDialect[] = ['streamable', 'sse']
@@ -155,4 +158,54 @@ t.test('reads go on when the owner dies', async (t) => {
   await a!.stop('SIGKILL')
   const answer = await session.post({ jsonrpc: '2.0', id: 1, method: 'tools/list' }, b!.url)
   t.match(answer, { status: 200, message: { id: 1, result: { tools: [] } } })
+})
+
+t.test('a backend that keeps one queue for a user has one replica for that user', async (t) => {
+  const backend = await startMemoryBackend()
+  t.teardown(() => backend.close())
+  const redis = await anyRedis(t)
+  const replicas = await Promise.all(
+    [1, 2, 3].map(() =>
+      startProxy({
+        config: { store: { type: 'redis', ...redis } },
+        routes: [
+          {
+            name: 'memory',
+            path: '/mcp/{client}/sse/{user}',
+            backend: {
+              url: `${backend.url}/mcp/{client}/sse/{user}`,
+              headers: { 'x-user-id': '{user}', 'x-client-name': '{client}' },
+              dialect: 'sse',
+            },
+          },
+        ],
+      }),
+    ),
+  )
+  for (const replica of replicas) t.teardown(() => replica.stop('SIGKILL'))
+  const origins = replicas.map(({ url }) => url)
+  const path = '/mcp/desk/sse/ann'
+  const sessions = await Promise.all(
+    [...origins, ...origins].map((origin) => streamableClient(origin, { path })),
+  )
+  const wrong: unknown[] = []
+  await Promise.all(
+    sessions.map(async (session, who) => {
+      for (let round = 0; round < 20; round++) {
+        const key = `${who}-${round}`
+        const answer = await session.post(
+          {
+            jsonrpc: '2.0',
+            id: key,
+            method: 'tools/call',
+            params: { name: 'echo', arguments: { message: key } },
+          },
+          origins[(who + round) % 3],
+        )
+        if (!JSON.stringify(answer.message).includes(`"id":"${key}"`)) wrong.push([key, answer])
+        if (!JSON.stringify(answer.message?.result ?? '').includes(key)) wrong.push([key, answer])
+      }
+    }),
+  )
+  t.same(wrong, [])
 })
