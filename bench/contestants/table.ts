@@ -58,4 +58,8 @@ export function contestantsFor(workload: Workload, choice: Choice): readonly Con
 }
 
 /** Those that `--quick` takes besides the peers that there is a target for. */
-const always: readonly Contestant[] = [direct, pipe, ...causeways]
+const always: readonly Contestant[] = [
+  direct,
+  pipe,
+  ...causeways.filter(({ name }) => name !== 'causeway-redis'),
+]

@@ -84,6 +84,8 @@ t.test(
     backend.hold()
     const running = [session.call('hold', 'here'), session.call('hold', 'there', b!.url)]
     await waitFor(() => backend.held === 2, { what: 'both calls at the backend' })
+    const working = load(await openAll(4, a!.url), () => [a!.url])
+    await waitFor(() => working.succeeded() > 20, { what: 'calls to begin' })
     await redis.kill()
     backend.release()
     t.equal(outcome(await running[0]!), 'here')
@@ -110,6 +112,8 @@ t.test(
     const readiness = () => fetchRaw(`${a!.adminUrl}/readyz`)
     await waitFor(async () => (await readiness()).status === 503, { what: 'readiness to be false' })
     t.match((await readiness()).body, /session store cannot be reached/)
+    const before = working.succeeded()
+    await waitFor(() => working.succeeded() > before + 20, { what: 'calls to go on without Redis' })
     await redis.start()
     await waitFor(async () => (await readiness()).status === 200, { what: 'readiness to be true' })
     const healed = await waitFor(
@@ -117,6 +121,8 @@ t.test(
       { timeout: 10_000, what: 'the other replica to serve the session' },
     )
     t.ok(healed)
+    await working.stop()
+    t.same(working.failed(), [])
     const last = outcome(await running[1]!)
     t.equal(last, -32000, 'the call between both has ended with an error')
     noDoubles(t, backend.runs)

@@ -16,7 +16,7 @@ const clients = 10
 for (const dialect of dialects) {
   for (const client of dialects) {
     t.test(`${client} clients, ${dialect} backend: none lost, swapped or doubled`, async (t) => {
-      const { backend, balancer } = await startFleet(t, { dialect })
+      const { backend, balancer, keys } = await startFleet(t, { dialect })
       const open = client === 'sse' ? sseClient : streamableClient
       const sessions: SessionClient[] = await Promise.all(
         Array.from({ length: clients }, () => open(balancer.url)),
@@ -39,6 +39,19 @@ for (const dialect of dialects) {
       )
       await Promise.all(sessions.map((session) => session.close()))
       await waitFor(() => backend.openStreams() === 0, { what: 'the backend’s streams to close' })
+      const left = await waitFor(
+        async () => {
+          const found = await keys()
+          return [...found.keys()].some((key) => key.endsWith(':session')) ? undefined : found
+        },
+        { what: 'all sessions to end' },
+      )
+      t.ok(left.size > 0)
+      t.same(
+        [...left].filter(([, ms]) => ms < 0),
+        [],
+        'no key is without an end',
+      )
     })
   }
 }
