@@ -224,6 +224,7 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
         const at = alive ? owner : await inherit(found, caller)
         if (at === replica.id) return false
         if (at === undefined) continue
+        if (isPassing(visit)) throw movedMeanwhile()
         const how = await forwarding.forward(at, visit, dialect)
         if (how === 'answered') return true
         lost ||= how === 'lost'
@@ -255,6 +256,16 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
 /** The server may have come back without its data: who is not found may only not have been written down again. */
 const justBack = (): ProxyError =>
   new ProxyError('STORE_UNAVAILABLE', 'the session store has just come back', { retryAfter: 2 })
+
+/** Its body is on its way to a backend from here, and has not been kept. */
+const isPassing = ({ body }: Visit): boolean =>
+  body?.messages.some((message) => message.kind === 'request' && message.bytes !== undefined) ??
+  false
+
+const movedMeanwhile = (): ProxyError =>
+  new ProxyError('STORE_UNAVAILABLE', 'the session has moved while a large request came in', {
+    retryAfter: 1,
+  })
 
 const isAnswer = (letter: ToOwner | ToClient): letter is ToClient =>
   letter.type === 'head' ||

@@ -28,6 +28,8 @@ interface Call {
   readonly response: ServerResponse
   /** The number of the next letter about it. */
   next: number
+  /** Its answer is an event stream. */
+  streams: boolean
   /** Bytes passed on and not yet told. */
   read: number
   end(how: Forwarded): void
@@ -42,6 +44,7 @@ export class Forwarding {
   readonly #options: ForwardingOptions
   readonly #calls = new Table<number, Call>(Number)
   #last = 0
+  #watching = false
   /** Owners that were gone when they were last looked for. */
   #missed: ReadonlySet<string> = new Set()
   readonly #stop: () => void
@@ -58,6 +61,7 @@ export class Forwarding {
     dialect: Dialect,
   ): Promise<Forwarded> {
     const { response, caller, request, sessionId = '', messagesPath } = visit
+    if (response.destroyed) return 'answered'
     const number = ++this.#last
     const { route, parameters, headers, address } = caller
     const letter: ToOwner = {
@@ -81,7 +85,7 @@ export class Forwarding {
         this.#calls.delete(number)
         resolve(how)
       }
-      this.#calls.set(number, { owner, visit, response, next: 0, read: 0, end })
+      this.#calls.set(number, { owner, visit, response, next: 0, streams: false, read: 0, end })
       response.on('close', closed)
       this.#options.send(owner, letter, textOf(visit.body)).catch((error: unknown) => {
         response.off('close', closed)
@@ -96,9 +100,15 @@ export class Forwarding {
     if (call === undefined) return
     const { response } = call
     if (letter.type === 'moved') return call.end('moved')
-    if (letter.type === 'cut' || letter.number !== call.next) return this.#breakOff(call)
+    // A letter comes twice when the connection broke before its sender heard that it had arrived.
+    if (letter.type !== 'cut' && letter.number < call.next) return
+    if (letter.type === 'cut' || letter.number > call.next) {
+      this.#tell(call.owner, { type: 'gone', call: letter.call })
+      return this.#breakOff(call)
+    }
     call.next++
     if (letter.type === 'head') {
+      call.streams = String(letter.headers['content-type']).startsWith('text/event-stream')
       response.writeHead(letter.status, letter.headers)
       if (!letter.end) response.flushHeaders()
     }
@@ -134,6 +144,13 @@ export class Forwarding {
 
   /** An owner that is gone twice in a row is: one that leaves in good order may have a last letter on its way. */
   async #watch(): Promise<void> {
+    if (this.#watching) return
+    this.#watching = true
+    await this.#lookForOwners()
+    this.#watching = false
+  }
+
+  async #lookForOwners(): Promise<void> {
     const owners = new Set(this.#calls.values().map(({ owner }) => owner))
     const gone = new Set<string>()
     for (const owner of owners) {
@@ -152,8 +169,7 @@ export class Forwarding {
     const { response, visit } = call
     if (!response.headersSent) return call.end('lost')
     call.end('answered')
-    const streams = String(response.getHeader('content-type')).startsWith('text/event-stream')
-    if (!streams) {
+    if (!call.streams) {
       response.destroy()
       return
     }

@@ -32,6 +32,8 @@ const tellTries = 60
 export class Hosting {
   readonly #options: HostingOptions
   readonly #guests = new Table<string, Guest>(String)
+  /** The latest call of each sender. */
+  readonly #latest = new Table<string, number>(String)
   readonly #stop: () => void
   /** Letters that wait for the sessions to be given up; undefined while they are served. */
   #held: (() => void)[] | undefined
@@ -70,12 +72,19 @@ export class Hosting {
     const moved = (): void => this.#tell(from, { type: 'moved', call: letter.call })
     if (this.#released) return moved()
     if (this.#held !== undefined) return void this.#held.push(moved)
+    // A letter comes twice when the connection broke before its sender heard that it had arrived.
+    if (letter.call <= (this.#latest.get(from) ?? 0)) return
+    this.#latest.set(from, letter.call)
     const caller = this.#callerOf(letter)
-    const serve = (): void => this.#serve(from, letter, body, caller)
+    const answer = this.#answerTo(from, letter)
+    const decide = (ours: boolean): void => {
+      if (ours) return this.#serve(letter, body, caller, answer)
+      answer.gone()
+      moved()
+    }
     const hosted = this.#options.hosts(letter.sessionId, caller)
-    if (hosted === false) moved()
-    else if (hosted === true) serve()
-    else void hosted.then((ours) => (ours ? serve() : moved()), moved)
+    if (typeof hosted === 'boolean') decide(hosted)
+    else void hosted.then(decide, () => decide(false))
   }
 
   #callerOf({ caller }: VisitLetter): Caller {
@@ -88,26 +97,36 @@ export class Hosting {
     }
   }
 
-  #serve(from: string, letter: VisitLetter, body: Buffer, caller: Caller): void {
-    const key = `${from} ${letter.call}`
+  #answerTo(from: string, { call }: VisitLetter): RemoteAnswer {
+    const key = `${from} ${call}`
     let number = 0
-    const answer = new RemoteAnswer(letter.call, (part, bytes) => {
+    const answer = new RemoteAnswer(call, (part, bytes) => {
       this.#options.send(from, { ...part, number: number++ }, bytes).catch(() => {
         answer.gone()
-        this.#tell(from, { type: 'cut', call: letter.call, number: -1 })
+        this.#tell(from, { type: 'cut', call, number: -1 })
       })
     })
     this.#guests.set(key, { from, answer })
     answer.once('close', () => this.#guests.delete(key))
-    const visit: Visit = {
-      request: { method: letter.method, headers: letter.headers },
-      response: answer.answerable,
-      caller,
-      sessionId: letter.sessionId === '' ? undefined : letter.sessionId,
-      body: letter.method === 'POST' ? parseBody(body.toString()) : undefined,
-      messagesPath: letter.messagesPath,
+    return answer
+  }
+
+  #serve(letter: VisitLetter, body: Buffer, caller: Caller, answer: RemoteAnswer): void {
+    // Its client has gone while it was found out whose the session is.
+    if (answer.destroyed) return
+    try {
+      const visit: Visit = {
+        request: { method: letter.method, headers: letter.headers },
+        response: answer.answerable,
+        caller,
+        sessionId: letter.sessionId === '' ? undefined : letter.sessionId,
+        body: letter.method === 'POST' ? parseBody(body.toString()) : undefined,
+        messagesPath: letter.messagesPath,
+      }
+      this.#options.serve(visit, letter.dialect)
+    } catch {
+      answer.destroy()
     }
-    this.#options.serve(visit, letter.dialect)
   }
 
   /** Says what the other side must know, again and again while the store is away. */
@@ -123,6 +142,7 @@ export class Hosting {
     for (const sender of senders) {
       const alive = await this.#options.lives(sender).catch(() => true)
       if (alive) continue
+      this.#latest.delete(sender)
       for (const { from, answer } of this.#guests.values()) if (from === sender) answer.gone()
     }
   }

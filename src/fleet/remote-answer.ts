@@ -46,7 +46,7 @@ export class RemoteAnswer extends EventEmitter {
   }
 
   flushHeaders(): void {
-    if (this.#pending) this.#put('', false)
+    if (this.#pending && !this.destroyed) this.#put('', false)
   }
 
   write(data: string | Uint8Array): boolean {

@@ -83,6 +83,8 @@ export async function joinFleet(options: ReplicaOptions): Promise<Replica> {
       const before = known.get(other)
       if (before !== undefined && now < before.until) return before.alive
       const alive = (await redis.exists(keyOf(prefix, 'alive', other))) === 1
+      // The answer may be that of a server that has come back without its data.
+      if (away || isBack()) return true
       if (known.size > mostKnown) known.clear()
       known.set(other, { until: now + heldTrue, alive })
       return alive

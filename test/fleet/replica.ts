@@ -1,0 +1,140 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { joinFleet } from '../../src/fleet/replica.ts'
+import { connectRedis, keyOf } from '../../src/sessions/redis.ts'
+import { manualClock } from '../fixtures/manual-clock.ts'
+import { anyRedis } from '../fixtures/redis.ts'
+import { waitFor } from '../fixtures/wait-for.ts'
+
+const { url, prefix: common } = await anyRedis(t)
+let fleets = 0
+
+async function join(t: Test, prefix: string, redis = connectRedis({ url, prefix })) {
+  const clock = manualClock()
+  const errors: unknown[] = []
+  redis.on('error', () => undefined)
+  let back = 0
+  const replica = await joinFleet({
+    redis,
+    prefix,
+    clock,
+    onBack: () => back++,
+    onError: (error) => void errors.push(error),
+  })
+  t.teardown(async () => {
+    await replica.leave()
+    redis.disconnect()
+  })
+  return {
+    replica,
+    clock,
+    redis,
+    errors,
+    back: () => back,
+    key: keyOf(prefix, 'alive', replica.id),
+  }
+}
+
+const newFleet = () => `${common}-${++fleets}`
+
+/** Loses the connection, which comes back by itself. */
+async function interrupt({ redis }: Pick<Awaited<ReturnType<typeof join>>, 'redis'>) {
+  const closed = new Promise<void>((resolve) => redis.once('close', resolve))
+  redis.disconnect(true)
+  await closed
+}
+
+t.test('replicas see one another live until they leave', async (t) => {
+  const prefix = newFleet()
+  const [one, two] = [await join(t, prefix), await join(t, prefix)]
+  t.not(one.replica.id, two.replica.id)
+  t.equal(await two.replica.lives(one.replica.id), true)
+  t.equal(await one.replica.lives(two.replica.id), true)
+  t.equal(await one.replica.lives(one.replica.id), true)
+  t.equal(await two.replica.lives('nobody'), false)
+  const stranger = await join(t, newFleet())
+  t.equal(await stranger.replica.lives(one.replica.id), false, 'prefixes keep fleets apart')
+  await one.replica.leave()
+  two.clock.advance(499)
+  t.equal(await two.replica.lives(one.replica.id), true, 'an answer holds for a moment')
+  two.clock.advance(1)
+  t.equal(await two.replica.lives(one.replica.id), false)
+})
+
+t.test('whoever has left says nothing more', async (t) => {
+  const { replica, clock, redis, key } = await join(t, newFleet())
+  t.equal(await redis.exists(key), 1)
+  await replica.leave()
+  clock.advance(5000)
+  await redis.ping()
+  t.equal(await redis.exists(key), 0)
+  t.equal(clock.waiting, 0)
+})
+
+t.test('a replica that falls silent is gone after its lease', async (t) => {
+  const { redis, key, clock } = await join(t, newFleet())
+  const left = await redis.pttl(key)
+  t.ok(left > 2000 && left <= 4000, `${left} ms`)
+  await redis.pexpire(key, 100)
+  clock.advance(1000)
+  await waitFor(async () => (await redis.pttl(key)) > 2000, { what: 'the lease to be renewed' })
+})
+
+t.test('it is known how long ago Redis was heard of', async (t) => {
+  const { replica, clock, redis } = await join(t, newFleet())
+  t.equal(replica.heard, true)
+  t.equal(replica.justBack, false, 'it has not been away')
+  redis.disconnect()
+  clock.advance(3999)
+  t.equal(replica.heard, true)
+  clock.advance(1)
+  t.equal(replica.heard, false)
+  await t.rejects(replica.lives('another'), 'nobody is said to be gone')
+})
+
+t.test('after the connection was lost it says that it is back', async (t) => {
+  const prefix = newFleet()
+  const one = await join(t, prefix)
+  t.equal(one.back(), 0, 'not at the start')
+  await interrupt(one)
+  await waitFor(() => one.back() > 0, { what: 'the replica to be back' })
+  t.equal(one.back(), 1)
+  t.equal(one.replica.justBack, true)
+  t.equal(one.replica.heard, true)
+  t.equal(await one.replica.lives('another'), true, 'it may not have said so again')
+  one.clock.advance(3999)
+  t.equal(one.replica.justBack, true)
+  one.clock.advance(1)
+  t.equal(one.replica.justBack, false)
+  t.equal(await one.replica.lives('another'), false)
+  t.equal(one.back(), 1)
+})
+
+t.test('silence longer than the lease counts as absence', async (t) => {
+  const one = await join(t, newFleet())
+  await one.redis.ping()
+  one.clock.advance(1000)
+  await one.redis.ping()
+  t.equal(one.back(), 0)
+  // The clock jumps as after a process was stopped: no renewal fell due meanwhile.
+  await one.redis.del(one.key)
+  const { now } = one.clock
+  one.clock.now = () => now() + 4001
+  one.clock.advance(1000)
+  await waitFor(() => one.back() > 0, { what: 'the replica to be back' })
+  t.equal(one.replica.justBack, true)
+  t.equal(await one.redis.exists(one.key), 1)
+})
+
+t.test('a server that is away at the start is waited for', async (t) => {
+  const prefix = newFleet()
+  const redis = connectRedis({ url, prefix })
+  redis.disconnect()
+  const one = await join(t, prefix, redis)
+  t.equal(one.replica.heard, false)
+  t.equal(one.errors.length, 1)
+  await redis.connect()
+  one.clock.advance(1000)
+  await waitFor(() => one.replica.heard, { what: 'Redis to be heard of' })
+  t.equal(await redis.exists(one.key), 1)
+})
