@@ -89,7 +89,7 @@ t.test('whose a session is may depend on the caller', async (t) => {
   state.hosts = (id, { principal, route }) => asked.push([id, principal, route]) > 0
   visit()
   t.same(asked, [['here', 'who sent x', 'shop']])
-  visit({ sessionId: '', call: 2 })
+  visit({ sessionId: '', call: 8 })
   t.equal(served.length, 2)
   t.equal(served[1]?.visit.sessionId, undefined, 'the session is to be opened')
 })

@@ -105,7 +105,6 @@ const data = (call: number, number: number, end = false): ToClient => ({
   end,
 })
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
-const json = 'application/json'
 const events = 'text/event-stream; charset=utf-8'
 
 t.test('an event stream that breaks off says so, without headers of its own', async (t) => {

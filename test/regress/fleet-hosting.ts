@@ -65,7 +65,6 @@ const visitLetter: VisitLetter = {
   sessionId: 'here',
   messagesPath: '/mcp',
 }
-const moved = { type: 'moved', call: 7 }
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
 
 t.test('a client that leaves while its session is being taken over is not served', async (t) => {

@@ -12,15 +12,6 @@ function make() {
   return { answer, sent, told }
 }
 
-const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
-const head = {
-  type: 'head',
-  call: 7,
-  status: 200,
-  headers: { 'content-type': 'text/plain' },
-} as const
-const data = { type: 'data', call: 7 } as const
-
 t.test('a head that has waited is not sent to a client that has gone', async (t) => {
   const { answer, sent } = make()
   answer.writeHead(200)

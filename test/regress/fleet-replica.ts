@@ -4,7 +4,6 @@ import { joinFleet } from '../../src/fleet/replica.ts'
 import { connectRedis, keyOf } from '../../src/sessions/redis.ts'
 import { manualClock } from '../fixtures/manual-clock.ts'
 import { anyRedis } from '../fixtures/redis.ts'
-import { waitFor } from '../fixtures/wait-for.ts'
 
 const { url, prefix: common } = await anyRedis(t)
 let fleets = 0
