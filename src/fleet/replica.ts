@@ -21,6 +21,8 @@ export interface Replica {
 /** ms that others believe in us without a word, and how often there is one. */
 const leaseTime = 4000
 const renewal = 1000
+/** ms that a start waits for a server. */
+const firstTime = 2000
 /** ms for which an answer about another replica holds. */
 const heldTrue = 500
 const mostKnown = 1000
@@ -60,11 +62,17 @@ export async function joinFleet(options: ReplicaOptions): Promise<Replica> {
 
   const stop = clock.every(renewal, () => void tryRenewing())
   redis.on('close', () => (away = true))
-  redis.on('ready', () => {
-    if (away) void tryRenewing()
+  // A server that is away at the start is waited for like one that goes away later, after a while that it may take.
+  await new Promise<void>((resolve) => {
+    const callOff = clock.after(firstTime, resolve)
+    const renewed = (): void => {
+      if (heard === -Infinity) return
+      callOff()
+      resolve()
+    }
+    redis.on('ready', () => void tryRenewing().then(renewed))
+    void tryRenewing().then(renewed)
   })
-  // A server that is away at the start is waited for like one that goes away later.
-  await tryRenewing()
 
   const isBack = (): boolean => clock.now() - back < leaseTime
 

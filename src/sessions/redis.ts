@@ -52,6 +52,8 @@ export function connectRedis(config: RedisConfig, blocking = false): RedisConnec
   if (cluster !== undefined) {
     return new Cluster(cluster.map(addressOf), {
       enableAutoPipelining: !blocking,
+      // A Cluster whose nodes cannot be reached would keep commands for ever.
+      enableOfflineQueue: false,
       clusterRetryStrategy: pause,
       redisOptions: { ...options, ...credentialsIn(cluster[0]), ...credentials },
     })

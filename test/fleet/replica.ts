@@ -14,13 +14,17 @@ async function join(t: Test, prefix: string, redis = connectRedis({ url, prefix 
   const errors: unknown[] = []
   redis.on('error', () => undefined)
   let back = 0
-  const replica = await joinFleet({
+  const joining = joinFleet({
     redis,
     prefix,
     clock,
     onBack: () => back++,
     onError: (error) => void errors.push(error),
   })
+  // Who waits for a server that is away waits for two seconds.
+  await turn()
+  if (redis.status === 'end') clock.advance(2000)
+  const replica = await joining
   t.teardown(async () => {
     await replica.leave()
     redis.disconnect()
@@ -43,6 +47,8 @@ async function interrupt({ redis }: Pick<Awaited<ReturnType<typeof join>>, 'redi
   redis.disconnect(true)
   await closed
 }
+
+const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
 
 t.test('replicas see one another live until they leave', async (t) => {
   const prefix = newFleet()
