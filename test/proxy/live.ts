@@ -99,7 +99,7 @@ t.test('an exchange from request to response', async (t) => {
   t.match(reply.finished, [{ idText: '"mine"' }])
   t.equal(port.revision, '2025-06-18')
   t.equal(port.running, 0)
-  t.equal(live.idle, { single: true })
+  t.equal(live.idle, true)
   t.equal(services.pending.size, 0)
   t.equal(await services.metric('exchanges_open'), 0)
   t.equal(await services.metric('exchanges_total', 'outcome="result"'), 1)
