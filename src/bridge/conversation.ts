@@ -103,7 +103,7 @@ export interface Answering {
   readonly found: string[]
 }
 
-/** What must be known of a conversation to go on with it in another process; texts are requests as JSON. */
+/** What must be known of a conversation to go on with it in another process; texts are requests as JSON, all of it is JSON. */
 export interface Restore {
   /** The revision that `initialize` settled on. */
   readonly revision: string | undefined

@@ -24,6 +24,8 @@ interface Guest {
   readonly answer: RemoteAnswer
 }
 
+const guestKey = (from: string, call: number): string => `${from} ${call}`
+
 const watchInterval = 1000
 /** How often, and for how long, it is tried to say that an answer has broken off. */
 const tellInterval = 500
@@ -45,9 +47,8 @@ export class Hosting {
   }
 
   receive(from: string, letter: ToOwner, body: Buffer): void {
-    const key = `${from} ${letter.call}`
     if (letter.type === 'visit') return this.#visit(from, letter, body)
-    const answer = this.#guests.get(key)?.answer
+    const answer = this.#guests.get(guestKey(from, letter.call))?.answer
     if (letter.type === 'gone') answer?.gone()
     else answer?.read(letter.bytes)
   }
@@ -98,7 +99,7 @@ export class Hosting {
   }
 
   #answerTo(from: string, { call }: VisitLetter): RemoteAnswer {
-    const key = `${from} ${call}`
+    const key = guestKey(from, call)
     let number = 0
     const answer = new RemoteAnswer(call, (part, bytes) => {
       this.#options.send(from, { ...part, number: number++ }, bytes).catch(() => {

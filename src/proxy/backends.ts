@@ -162,18 +162,19 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
     stream: dialect === 'sse' ? backend.stream : 'own',
   })
 
+  const known = (caller: Caller): Resolved | undefined => {
+    const target = targetOf(route, caller.parameters)
+    const dialect =
+      backend.dialect === 'auto' ? detection.known(keyOf(caller, target)) : backend.dialect
+    return dialect && resolved(target, dialect)
+  }
+
   return {
-    known(caller) {
-      const target = targetOf(route, caller.parameters)
-      const dialect =
-        backend.dialect === 'auto' ? detection.known(keyOf(caller, target)) : backend.dialect
-      return dialect && resolved(target, dialect)
-    },
+    known,
     resolve(caller) {
+      const found = known(caller)
+      if (found !== undefined) return found
       const target = targetOf(route, caller.parameters)
-      if (backend.dialect !== 'auto') return resolved(target, backend.dialect)
-      const known = detection.known(keyOf(caller, target))
-      if (known !== undefined) return resolved(target, known)
       return detection
         .find(keyOf(caller, target), () => ask(target, caller))
         .then((dialect) => resolved(target, dialect))

@@ -44,10 +44,10 @@ export function createConversations(
     places.delete(live)
   }
 
-  const alive = (map: Table<string, Live>, key: string): Live | undefined => {
-    const live = map.get(key)?.current
+  const alive = (table: Table<string, Live>, key: string): Live | undefined => {
+    const live = table.get(key)?.current
     if (live === undefined || live.closed) {
-      map.delete(key)
+      table.delete(key)
       return undefined
     }
     return live
@@ -151,10 +151,14 @@ export function createConversations(
 }
 
 /** Whose stream it is: the same URL asked with the same credentials. */
-export const streamKey = ({ target }: Resolved, caller: Caller): string =>
+const streamKey = ({ target }: Resolved, caller: Caller): string =>
   createHash('sha256')
     .update(`${target.route}\n${target.url.href}\n${caller.principal}`)
     .digest('base64url')
+
+/** Sessions on one backend stream have one home in a fleet: which they are is known by whose stream it is. */
+export const homeOf = (resolved: Resolved | undefined, caller: Caller): string | undefined =>
+  resolved === undefined || resolved.stream === 'own' ? undefined : streamKey(resolved, caller)
 
 const singlePort = (caller: Caller): MemberPort => ({
   outlets: [],

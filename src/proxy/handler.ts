@@ -15,8 +15,8 @@ import { serveSse, sessionParameter } from '../frontends/sse.ts'
 import { serveStreamable } from '../frontends/streamable.ts'
 import type { Dialect } from '../protocol/dialects.ts'
 import { isInitialize } from '../protocol/jsonrpc.ts'
-import type { Backends, Resolved } from './backends.ts'
-import { streamKey } from './conversations.ts'
+import type { Backends } from './backends.ts'
+import { homeOf } from './conversations.ts'
 import { forwardedHeaders, principalOf } from './edge.ts'
 import type { Edge } from './edge.ts'
 import type { Passthrough } from './passthrough.ts'
@@ -326,10 +326,6 @@ export class Handler {
     }
   }
 }
-
-/** Sessions on one backend stream have one home; which they are is known by whose stream it is. */
-export const homeOf = (resolved: Resolved | undefined, caller: Caller): string | undefined =>
-  resolved === undefined || resolved.stream === 'own' ? undefined : streamKey(resolved, caller)
 
 const frontends = { sse: serveSse, streamable: serveStreamable, rpc: serveRpc } as const
 

@@ -1,8 +1,8 @@
 // The memory home of sessions: one process, nothing survives it. Sessions stand in no order: using one is to cost nothing,
 // and looking for the idlest is rare.
 import type { Clock } from '../clock.ts'
-import { ProxyError } from '../errors.ts'
 import { Table } from '../table.ts'
+import { idlest, noRoom } from './caps.ts'
 import type { SessionRecord, SessionStore, StoredEvent, StoreLimits } from './store.ts'
 
 interface Entry {
@@ -45,24 +45,11 @@ export function createMemoryStore(limits: StoreLimits, clock: Clock): SessionSto
     entry.turn = ++turns
   }
 
-  /** The least recently used session that may go. */
-  const idlest = (suits: (entry: Entry) => boolean): string | undefined => {
-    let found: Entry | undefined
-    for (const entry of entries.values()) {
-      if (entry.holds === 0 && suits(entry) && !(found && found.turn < entry.turn)) found = entry
-    }
-    return found?.record.id
-  }
-
   const makeRoom = (principal: string): string[] => {
     const removed: string[] = []
     const make = (limit: string, suits: (entry: Entry) => boolean) => {
-      const id = idlest(suits)
-      if (id === undefined) {
-        throw new ProxyError('LIMIT_REACHED', `too many sessions: ${limit}, all in use`, {
-          retryAfter: 5,
-        })
-      }
+      const id = idlest(entries.values(), suits)?.record.id
+      if (id === undefined) throw noRoom(limit)
       remove(id)
       removed.push(id)
     }

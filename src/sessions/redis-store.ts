@@ -2,8 +2,8 @@
 // replica owns it also keeps in memory, so that serving a session costs no round trip: Redis is asked when a session
 // opens or closes and when one is not known here, and told of all else behind the scenes.
 import type { Clock } from '../clock.ts'
-import { ProxyError } from '../errors.ts'
 import { Table } from '../table.ts'
+import { idlest, noRoom } from './caps.ts'
 import { keyOf, storeAway } from './redis.ts'
 import type { RedisConnection } from './redis.ts'
 import { runScript } from './redis-scripts.ts'
@@ -142,13 +142,11 @@ export function createRedisStore(
   /** Room in this process for one more; answers what had to go. */
   const makeRoom = async (): Promise<string[]> => {
     if (entries.size < limits.sessions) return []
-    let idlest: Entry | undefined
-    for (const entry of entries.values()) {
-      if (entry.holds === 0 && !(idlest && idlest.turn < entry.turn)) idlest = entry
-    }
-    if (idlest === undefined) throw full(`limits.sessions is ${limits.sessions}`)
-    await remove(idlest.record.id, idlest.record.principal)
-    return [idlest.record.id]
+    const entry = idlest(entries.values())
+    if (entry === undefined) throw noRoom(`limits.sessions is ${limits.sessions}`)
+    const { id, principal } = entry.record
+    await remove(id, principal)
+    return [id]
   }
 
   const flushEvents = async (id: string, entry: Entry): Promise<void> => {
@@ -187,7 +185,7 @@ export function createRedisStore(
           [record.id, score(0, turns + 1), limits.sessionsPerPrincipal, lifetime],
         )
         if (victim === 'full') {
-          throw full(`limits.sessionsPerPrincipal is ${limits.sessionsPerPrincipal}`)
+          throw noRoom(`limits.sessionsPerPrincipal is ${limits.sessionsPerPrincipal}`)
         }
         if (typeof victim === 'string') {
           await removeAnywhere(victim)
@@ -312,6 +310,3 @@ export function createRedisStore(
 /** When a session was used, as its place among those of its principal: of two uses within one ms the later one counts. */
 const score = (idle: number, turn: number): string =>
   String(Date.now() - idle + (turn % 1000) / 1000)
-
-const full = (limit: string): ProxyError =>
-  new ProxyError('LIMIT_REACHED', `too many sessions: ${limit}, all in use`, { retryAfter: 5 })

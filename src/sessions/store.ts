@@ -1,6 +1,9 @@
 // The contract of a session store: where session records live. Both homes pass the same contract suite
 // (test/fixtures/store-contract.ts). Only records live here; open streams and exchanges belong to the process.
+import type { Restore } from '../bridge/conversation.ts'
 import type { Dialect } from '../protocol/dialects.ts'
+
+export type { Restore } from '../bridge/conversation.ts'
 
 /** What must be known to serve a session; JSON through and through. */
 export interface SessionRecord {
@@ -54,18 +57,6 @@ export interface StoreLimits {
   readonly sessionsPerPrincipal: number
   /** ms after which an unused session expires. */
   readonly idleTime: number
-}
-
-/** What another replica needs to go on with a session: JSON through and through. */
-export interface Restore {
-  /** The revision that `initialize` settled on. */
-  readonly revision: string | undefined
-  /** Requests as JSON text, to be sent to a new backend session: `initialize`, the log level, subscriptions. */
-  readonly initialize: string | undefined
-  readonly logLevel: string | undefined
-  readonly subscriptions: readonly string[]
-  /** Tools that may be called twice. */
-  readonly repeatableTools: readonly string[]
 }
 
 export interface Located {

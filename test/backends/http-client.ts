@@ -5,6 +5,7 @@ import { createServer as createTlsServer } from 'node:tls'
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib'
 import t from 'tap'
 import type { HttpClient, HttpOutcome } from '../../src/backends/http-client.ts'
+import { freePort } from '../fixtures/free-port.ts'
 import { answer, begin, kit, scripted, until } from '../fixtures/scripted.ts'
 import type { Seen } from '../fixtures/scripted.ts'
 
@@ -39,16 +40,6 @@ const textOf = async (outcome: HttpOutcome): Promise<string> => {
     body.on('error', reject)
     body.on('close', () => reject(new Error('closed before its end')))
   })
-}
-
-/** A port where nothing listens. */
-const deadPort = async (): Promise<number> => {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 t.test('a POST carries exactly the headers that strict backends ask for', async (t) => {
@@ -195,7 +186,7 @@ t.test(
   'a POST that found nobody listening is sent again whatever it is, and delivered once',
   async (t) => {
     const { http, clock, retries } = kit(t)
-    const port = await deadPort()
+    const port = await freePort()
     const outcome = post(http, `http://127.0.0.1:${port}/`)
     await until(() => retries.length === 1, 'a first try')
     let received = 0
@@ -215,7 +206,7 @@ t.test(
 
 t.test('a backend that never wakes is unreachable, by route and origin', async (t) => {
   const { http, clock } = kit(t, { client: { wakeTime: 100 } })
-  const port = await deadPort()
+  const port = await freePort()
   t.match(await post(http, `http://127.0.0.1:${port}/`), {
     ok: false,
     mayHaveRun: false,

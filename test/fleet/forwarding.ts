@@ -340,3 +340,39 @@ t.test('the close loses all calls', async (t) => {
   t.equal(clock.waiting, 0)
   response.end()
 })
+
+t.test('an event stream that breaks off says so, without headers of its own', async (t) => {
+  const { call, say } = await make(t)
+  const { client } = await call(ping(5))
+  say(head(1, events), 'data: 1\n\n')
+  say({ type: 'cut', call: 1, number: 1 })
+  t.match(await (await client).text(), /"id":5,"error"/)
+})
+
+t.test('after a gap the owner hears that nobody listens', async (t) => {
+  const { call, say, told } = await make(t, { vary: 'origin' })
+  const { client } = await call()
+  say(head(1, events), 'data: 1\n\n')
+  say(data(1, 2), 'data: 3\n\n')
+  await (await client).text()
+  t.match(told(), [{ letter: { type: 'gone', call: 1 } }])
+})
+
+t.test('a client that has left already is not waited for', async (t) => {
+  const { call, forwarding, sent } = await make(t)
+  const { leave, response, outcome } = await call()
+  leave()
+  await outcome
+  const visit = {
+    request: response.req,
+    response,
+    caller: { ...caller, principal: 'a' },
+    sessionId: 's',
+    body: undefined,
+    messagesPath: '/',
+  }
+  const again = forwarding.forward('owner', visit, 'streamable')
+  await turn()
+  t.equal(forwarding.size, 0, JSON.stringify(sent))
+  void again
+})

@@ -275,3 +275,26 @@ t.test('the end of the hosting closes all answers', async (t) => {
   for (const answer of answers) t.equal(answer?.destroyed, true)
   t.equal(clock.waiting, 0)
 })
+
+t.test('a client that leaves while its session is being taken over is not served', async (t) => {
+  const { visit, served, state, hosting } = make(t)
+  state.hosts = async () => true
+  visit()
+  hosting.receive('other', { type: 'gone', call: 7 }, Buffer.alloc(0))
+  await turn()
+  t.ok(served.length === 0 || served[0]?.visit.response.destroyed, 'served to nobody')
+})
+
+t.test('a visit that comes twice is served once', async (t) => {
+  const { visit, served } = make(t)
+  visit()
+  visit()
+  t.equal(served.length, 1)
+})
+
+t.test('a body that is no message is answered', async (t) => {
+  const { visit, sent } = make(t)
+  t.doesNotThrow(() => visit({ method: 'POST' }, ''))
+  await turn()
+  t.equal(sent.length, 1)
+})

@@ -147,3 +147,11 @@ t.test('nothing is sent to a client that has gone', async (t) => {
   t.equal(answer.writableEnded, false, 'it did not come to its end')
   t.equal(sent.length, 1)
 })
+
+t.test('a head that has waited is not sent to a client that has gone', async (t) => {
+  const { answer, sent } = make()
+  answer.writeHead(200)
+  answer.gone()
+  answer.flushHeaders()
+  t.same(sent, [])
+})

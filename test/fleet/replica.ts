@@ -144,3 +144,14 @@ t.test('a server that is away at the start is waited for', async (t) => {
   await waitFor(() => one.replica.heard, { what: 'Redis to be heard of' })
   t.equal(await redis.exists(one.key), 1)
 })
+
+t.test('what was asked before the connection came back is not taken for a death', async (t) => {
+  const prefix = newFleet()
+  const [one, two] = [await join(t, prefix), await join(t, prefix)]
+  const third = connectRedis({ url, prefix })
+  t.teardown(() => third.disconnect())
+  // As a server does that comes back empty; nobody turns the clock by which `one` would say that it lives.
+  await third.del(one.key)
+  await interrupt(two)
+  t.equal(await two.replica.lives(one.replica.id), true)
+})

@@ -5,7 +5,8 @@ import type { Test } from 'tap'
 import { connectRedis, keyOf, storeAway } from '../../src/sessions/redis.ts'
 import type { RedisConfig } from '../../src/sessions/redis.ts'
 import { ProxyError } from '../../src/errors.ts'
-import { freePort, ownRedis, redisProgram } from '../fixtures/redis.ts'
+import { freePort } from '../fixtures/free-port.ts'
+import { ownRedis, redisProgram } from '../fixtures/redis.ts'
 import { waitFor } from '../fixtures/wait-for.ts'
 
 /** What a server answers to a connection with this configuration. */

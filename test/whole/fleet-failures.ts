@@ -7,7 +7,8 @@ import type { Test } from 'tap'
 import { outcome, startFleet, streamableClient } from '../fixtures/fleet.ts'
 import type { SessionClient } from '../fixtures/fleet.ts'
 import { fetchRaw } from '../fixtures/http.ts'
-import { freePort, ownRedis, redisCommand, redisProgram } from '../fixtures/redis.ts'
+import { freePort } from '../fixtures/free-port.ts'
+import { ownRedis, redisCommand, redisProgram } from '../fixtures/redis.ts'
 import { waitFor } from '../fixtures/wait-for.ts'
 
 /** Clients that call without a pause until they are told to stop; what each call came to, by its key. */
