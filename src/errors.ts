@@ -1,6 +1,8 @@
 // Every way Causeway can fail: one class, one table. A row says whose fault it is, which HTTP status and which
 // JSON-RPC code the client gets. Rendering lives in frontends/reply.ts; nothing here knows of sockets.
 
+import type { JsonObject } from './protocol/jsonrpc.ts'
+
 export type Fault = 'client' | 'backend' | 'proxy'
 
 interface Row {
@@ -14,6 +16,11 @@ const table = {
   BODY_INVALID: { fault: 'client', status: 400, rpc: -32700 },
   MESSAGE_INVALID: { fault: 'client', status: 400, rpc: -32600 },
   REVISION_UNSUPPORTED: { fault: 'client', status: 400, rpc: -32600 },
+  // -32020 to -32022 are the specification's own (2026-07-28, Basic, "Error Codes").
+  HEADER_MISMATCH: { fault: 'client', status: 400, rpc: -32020 },
+  CAPABILITY_MISSING: { fault: 'client', status: 400, rpc: -32021 },
+  VERSION_UNSUPPORTED: { fault: 'client', status: 400, rpc: -32022 },
+  PARAMS_INVALID: { fault: 'client', status: 400, rpc: -32602 },
   SESSION_REQUIRED: { fault: 'client', status: 400, rpc: -32600 },
   EVENTS_GONE: { fault: 'client', status: 400, rpc: -32600 },
   SESSION_UNKNOWN: { fault: 'client', status: 404, rpc: -32001 },
@@ -52,6 +59,8 @@ export interface ProxyErrorOptions {
   readonly retryAfter?: number
   /** Further response headers, such as `Allow` or a backend's `WWW-Authenticate`. */
   readonly headers?: Readonly<Record<string, string>>
+  /** The `data` of the JSON-RPC error. */
+  readonly data?: JsonObject
   /** The status of the backend's answer where it is passed on instead of the table's. */
   readonly status?: number
 }
@@ -64,6 +73,7 @@ export class ProxyError extends Error {
   readonly rpc: number
   readonly retryAfter: number | undefined
   readonly headers: Readonly<Record<string, string>>
+  readonly data: JsonObject | undefined
 
   constructor(code: ErrorCode, message: string, options: ProxyErrorOptions = {}) {
     // What happened and where stands in the message. A stack would cost more than all else that an error takes.
@@ -79,6 +89,7 @@ export class ProxyError extends Error {
     this.rpc = row.rpc
     this.retryAfter = options.retryAfter
     this.headers = options.headers ?? {}
+    this.data = options.data
   }
 
   /** The one door in for whatever was thrown: a ProxyError stays itself, all else becomes INTERNAL with the cause kept. */

@@ -19,6 +19,8 @@ export interface SendOptions {
   readonly headers: Headers
   /** The message may be sent again after an answer like 502: it has no effect, or none that counts twice. */
   readonly repeatable: boolean
+  /** The client is none of the backend's revision: what that asks of clients besides the message is to be done for it. */
+  readonly translated?: boolean
 }
 
 /** Why a message did not get through. */
@@ -59,11 +61,17 @@ export interface BackendSession {
   send(message: Message, options: SendOptions): Promise<Undelivered | undefined>
   /** Gives up the HTTP request that carries `message`, if it still runs. Its `send` then resolves to undefined. */
   abort(message: Message): void
-  /** A client listens for what belongs to no exchange: opens the stream that brings it, where that is one of its own. */
-  listen?(): void
-  /** Stops reading from the backend until `resume`, so that a slow client is not buffered for. */
-  pause(): void
-  resume(): void
+  /**
+   * A client listens for what belongs to no exchange: opens the stream that brings it, where that is one of its own.
+   * `first`: requests wait until it stands, or is known not to come.
+   */
+  listen?(first?: boolean): void
+  /**
+   * Stops reading from the backend until `resume`, so that a slow client is not buffered for. `only`: where each message has
+   * an HTTP answer of its own, just that one.
+   */
+  pause(only?: Message): void
+  resume(only?: Message): void
   /** Ends the session towards the backend. Pending sends resolve; the listener hears nothing more. Idempotent. */
   close(): void
 }

@@ -1,11 +1,14 @@
 // Finding out which dialect a backend speaks, for `dialect: auto`: first a POST of `initialize`, then a GET for an event
 // stream. Both only ask; what they leave open is at most the stream, for the session that asked.
 import { ProxyError } from '../errors.ts'
-import { newestRevision } from '../protocol/dialects.ts'
+import { modernRevision, newestRevision } from '../protocol/dialects.ts'
+import type { Dialect } from '../protocol/dialects.ts'
 import { isObject, request } from '../protocol/jsonrpc.ts'
 import type { Message } from '../protocol/jsonrpc.ts'
+import { mirrored, withDeclared } from '../protocol/metadata.ts'
 import { implementation } from '../version.ts'
 import { readAnswer } from './answer.ts'
+import { askOnce } from './ask-once.ts'
 import type { Headers, Target } from './backend.ts'
 import type { BackendOptions } from './options.ts'
 import { isSuccess, refused, unauthorized } from './refusal.ts'
@@ -13,10 +16,12 @@ import type { SpareStream } from './sse.ts'
 import { openSseStream } from './sse-stream.ts'
 import type { SseStream } from './sse-stream.ts'
 
-export type DetectedDialect = 'sse' | 'streamable' | 'rpc'
+export type DetectedDialect = Dialect
 
 export interface Detected {
   readonly dialect: DetectedDialect
+  /** It also speaks to modern clients as they do. */
+  readonly modern: boolean
   /** What spoke for it, for the log. */
   readonly evidence: string
   /** The stream that spoke for it, open and paused: it is the caller's to use or close. */
@@ -34,12 +39,18 @@ export async function detect(
   time = headTime,
 ): Promise<Detected> {
   const posted = await tryPost(target, headers, options, Math.min(headTime, time / 2))
-  if (posted.speaks)
-    return { dialect: posted.session ? 'streamable' : 'rpc', evidence: posted.gave }
+  const modern = posted.mayBeModern && (await speaksModern(target, headers, options))
+  if (modern && (posted.refused || !posted.speaks)) {
+    return { dialect: 'stateless', modern, evidence: 'an answer to server/discover' }
+  }
+  if (posted.speaks) {
+    const dialect = posted.session ? 'streamable' : 'rpc'
+    return { dialect, modern, evidence: posted.gave }
+  }
   const opened = await tryStream(target, headers, options)
   if (opened.stream !== undefined) {
     const spare = { target, headers, stream: opened.stream }
-    return { dialect: 'sse', evidence: opened.gave, spare }
+    return { dialect: 'sse', modern: false, evidence: opened.gave, spare }
   }
   throw new ProxyError(
     'BACKEND_REFUSED',
@@ -54,6 +65,9 @@ interface Finding {
   readonly speaks: boolean
   /** What was opened is a session of Streamable HTTP, or claims to be one. */
   readonly session?: boolean
+  /** `initialize` was refused in JSON-RPC, or opened nothing that another question could disturb. */
+  readonly mayBeModern: boolean
+  readonly refused?: boolean
   readonly gave: string
 }
 
@@ -88,7 +102,7 @@ async function tryPost(
   stopWaiting()
   if (signal.aborted) {
     // A server of the `sse` dialect may leave a POST to its stream's URL unanswered.
-    return { speaks: false, gave: `nothing in ${time} ms` }
+    return { speaks: false, mayBeModern: false, gave: `nothing in ${time} ms` }
   }
   if (!outcome.ok) throw outcome.error
   const { answer } = outcome
@@ -102,9 +116,11 @@ async function tryPost(
     throw refused(route, answer.status, 'it is down, or still starting')
   }
   let answered = false
+  let refusedIt = false
   const id = answer.headers['mcp-session-id']
   let session = id !== undefined && id !== ''
   const received = (message: Message): void => {
+    if (message.kind === 'response' && message.failed) refusedIt = true
     if (!isAnswer(message)) return
     answered = true
     session ||= settlesLater(message)
@@ -124,11 +140,38 @@ async function tryPost(
     void options.http.remove({ route, url, headers: { ...headers, 'mcp-session-id': id } })
   }
   return {
+    // An error in answer to `initialize` from whoever answers modern requests is theirs.
     speaks,
     session,
+    refused: refusedIt,
+    mayBeModern: refusedIt || (session && id === undefined),
     gave: `status ${answer.status} with ${speaks ? 'a JSON-RPC response' : form}`,
   }
 }
+
+/**
+ * Whether the backend answers as one of 2026-07-28. It is asked only where `initialize` has not opened a session: there
+ * are servers whose sessions do not survive the question.
+ */
+async function speaksModern(
+  target: Target,
+  headers: Headers,
+  options: BackendOptions,
+): Promise<boolean> {
+  const message = withDeclared(request('1', 'server/discover'), modernRevision, {
+    capabilities: {},
+    clientInfo: implementation,
+    logLevel: undefined,
+  })
+  const all = { ...headers, ...mirrored(message, modernRevision) }
+  const response = await askOnce(target, all, message, options, modernTime)
+  const result = response?.value['result']
+  const offered = isObject(result) ? result['supportedVersions'] : undefined
+  return Array.isArray(offered) && offered.includes(modernRevision)
+}
+
+/** ms for the answer to `server/discover`. */
+const modernTime = 5000
 
 async function tryStream(
   target: Target,

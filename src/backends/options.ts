@@ -1,6 +1,7 @@
 // What every backend dialect is made with. One set per backend; nothing of a single request stands here.
 import type { Clock } from '../clock.ts'
 import type { RuleName, RuleSwitches } from '../event-stream/rules.ts'
+import type { Headers } from './backend.ts'
 import type { HttpClient } from './http-client.ts'
 
 export interface BackendOptions {
@@ -14,6 +15,8 @@ export interface BackendOptions {
   readonly rules: RuleSwitches
   /** Origins besides the backend's own that an endpoint event may name, such as `https://post.example.com`. */
   readonly origins: readonly string[]
+  /** Tells apart whose requests these headers belong to. */
+  principalOf(headers: Headers): string
   /** A repair rule mended something; `line` is what it mended, for the log. */
   onRepair(route: string, rule: RuleName, line: string): void
 }

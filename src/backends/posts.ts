@@ -87,14 +87,18 @@ export class Posts {
     for (const call of this.#calls.values()) if (call.message === message) call.request.abort()
   }
 
-  pause(): void {
-    this.#paused = true
-    for (const { body } of this.#calls.values()) body?.pause()
+  pause(only?: Message): void {
+    this.#paused ||= only === undefined
+    for (const { message, body } of this.#calls.values()) {
+      if (only === undefined || message === only) body?.pause()
+    }
   }
 
-  resume(): void {
-    this.#paused = false
-    for (const { body } of this.#calls.values()) body?.resume()
+  resume(only?: Message): void {
+    if (only === undefined) this.#paused = false
+    for (const { message, body } of this.#calls.values()) {
+      if (only === undefined || message === only) body?.resume()
+    }
   }
 
   /**

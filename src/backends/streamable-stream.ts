@@ -15,6 +15,8 @@ export type StreamEnd =
   | { readonly kind: 'refused'; readonly status: number }
 
 export interface GetStream {
+  /** Resolves when the stream stands, or is known not to. Never rejects. */
+  readonly opened: Promise<void>
   /** Resolves when the stream is over, for whatever reason. Never rejects. */
   readonly ended: Promise<StreamEnd>
   pause(): void
@@ -44,6 +46,8 @@ export function openGetStream(
   const request = new AbortController()
   let body: HttpAnswer['body'] | undefined
   let paused = false
+  let hasOpened = (): void => {}
+  const opened = new Promise<void>((resolve) => (hasOpened = resolve))
 
   const waited = new Promise<void>((resolve) => {
     const callOff = clock.after(Math.min(at.retry ?? usualRetry, longestRetry), resolve)
@@ -71,6 +75,7 @@ export function openGetStream(
       answer.body.destroy()
       return { kind: 'refused', status }
     }
+    hasOpened()
     const repaired = options.onRepair.bind(options, route)
     const reading = readAnswer(answer, { ...options, route, repaired }, on)
     body = answer.body
@@ -81,8 +86,11 @@ export function openGetStream(
     return { kind: 'ended', at: { ...left, lastEventId: left.lastEventId || at.lastEventId } }
   }
 
+  const ended = read()
+  void ended.then(hasOpened)
   return {
-    ended: read(),
+    opened,
+    ended,
     pause() {
       paused = true
       body?.pause()

@@ -29,6 +29,9 @@ export function createStreamableBackend(options: BackendOptions): BackendDialect
 /** Attempts to resume one answer that bring nothing new. */
 const mostResumptions = 5
 
+/** ms that requests wait for the standing stream: some servers send its head with its first event. */
+const standTime = 1000
+
 /** ms to reach the backend again for the rest of an answer: somebody waits for it. */
 const resumeTime = 5000
 
@@ -46,6 +49,10 @@ class StreamableSession implements BackendSession {
   #wanted = false
   #initialized = false
   #standing: GetStream | undefined
+  /** Requests wait for the standing stream; and that they need not any more. */
+  #first = false
+  #stood: Promise<void> | undefined
+  readonly #called = new WeakSet<Message>()
   #paused = false
   #closed = false
 
@@ -79,6 +86,11 @@ class StreamableSession implements BackendSession {
       this.#id = undefined
       this.#revision = undefined
     }
+    if (this.#first && this.#stood !== undefined && message.kind === 'request') {
+      return this.#stood.then(() =>
+        this.#called.has(message) ? undefined : this.#posts.send(message, options),
+      )
+    }
     const sent = this.#posts.send(message, options)
     if (message.kind === 'notification' && message.method === 'notifications/initialized') {
       return sent.then((failed) => this.#announced(failed))
@@ -95,24 +107,28 @@ class StreamableSession implements BackendSession {
   }
 
   /** A client listens, so the standing stream is wanted. */
-  listen(): void {
+  listen(first = false): void {
     this.#wanted = true
+    this.#first ||= first
     this.#stand()
   }
 
   abort(message: Message): void {
+    this.#called.add(message)
     this.#posts.abort(message)
   }
 
-  pause(): void {
+  pause(only?: Message): void {
+    this.#posts.pause(only)
+    if (only !== undefined) return
     this.#paused = true
-    this.#posts.pause()
     for (const stream of this.#streams) stream.pause()
   }
 
-  resume(): void {
+  resume(only?: Message): void {
+    this.#posts.resume(only)
+    if (only !== undefined) return
     this.#paused = false
-    this.#posts.resume()
     for (const stream of this.#streams) stream.resume()
   }
 
@@ -212,13 +228,20 @@ class StreamableSession implements BackendSession {
   /** Opens the standing stream once it is wanted and the session stands; opens it again whenever it ends. */
   #stand(): void {
     if (!this.#wanted || !this.#initialized || this.#closed || this.#standing !== undefined) return
-    void this.#keepStanding({ lastEventId: '', retry: 0 })
+    let stands = (): void => {}
+    this.#stood = new Promise((resolve) => (stands = resolve))
+    const callOff = this.#options.clock.after(standTime, stands)
+    void this.#keepStanding({ lastEventId: '', retry: 0 }, () => {
+      callOff()
+      stands()
+    })
   }
 
-  async #keepStanding(at: StreamPosition): Promise<void> {
+  async #keepStanding(at: StreamPosition, opened: () => void): Promise<void> {
     let stood = false
     while (!this.#closed) {
       this.#standing = this.#open(at, (message) => this.#listener.message(message))
+      void this.#standing.opened.then(opened)
       const end = await this.#standing.ended
       if (this.#closed) return
       if (end.kind === 'refused') {

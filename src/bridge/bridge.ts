@@ -2,19 +2,33 @@
 // knows comes in, all that is to be done goes out. It advances the conversation in place and touches nothing else.
 import { ProxyError } from '../errors.ts'
 import { findValue } from '../protocol/json-text.ts'
-import { isObject, withId, withValueAt } from '../protocol/jsonrpc.ts'
+import { isObject } from '../protocol/jsonrpc.ts'
 import type { Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
+import { declaredIn, paramsOf, progressToken } from '../protocol/metadata.ts'
+import { answeredHere } from './answered-here.ts'
 import { abandoned, cancel, dropped, end, expired } from './cancellation.ts'
 import { heldSize, rememberedLimit } from './conversation.ts'
 import type { Conversation, Input, Member, OpenExchange, Output } from './conversation.ts'
+import { initializeFor } from './discovery.ts'
+import { close, ended } from './listening.ts'
 import { gone, undelivered } from './losses.ts'
+import { keptForLater, park, resume } from './parking.ts'
+import { deliver } from './questions.ts'
+import { onTheWire } from './requests.ts'
 import { passing, respond, stray } from './responses.ts'
-import { initializeOurselves, reopened, reopenIfWanted, takeOver } from './restoring.ts'
+import { reopened, reopenIfWanted, takeOver, wake } from './restoring.ts'
 import { announce } from './routing.ts'
-import { isRepeatable, post, send } from './sending.ts'
-import { answer, ask, deliver, progressToken, refuseAll, withdraw } from './server-requests.ts'
+import { dispatch, isRepeatable, post, send } from './sending.ts'
+import { answer, ask, refuseAll, withdraw } from './server-requests.ts'
+import { heard, refresh } from './standing-stream.ts'
 
 export function bridge(conversation: Conversation, input: Input): Output[] {
+  const outputs = follow(conversation, input)
+  if (conversation.away.size === 0) return outputs
+  return outputs.filter((output) => !keptForLater(conversation, output))
+}
+
+function follow(conversation: Conversation, input: Input): Output[] {
   switch (input.type) {
     case 'join':
       return join(conversation, input)
@@ -24,6 +38,14 @@ export function bridge(conversation: Conversation, input: Input): Output[] {
       return stream(conversation, input.member, input.open)
     case 'request':
       return request(conversation, input)
+    case 'gathered':
+      return park(conversation, input.exchange)
+    case 'resume':
+      return resume(conversation, input)
+    case 'relisten':
+      return refresh(conversation)
+    case 'farewell':
+      return farewell(conversation)
     case 'post':
       return fromClient(conversation, input.member, input.message)
     case 'abandoned':
@@ -55,17 +77,34 @@ export function bridge(conversation: Conversation, input: Input): Output[] {
   }
 }
 
+/** Clients that only listen are told that it is over (2026-07-28, Subscriptions, "Graceful Closure"). */
+function farewell(conversation: Conversation): Output[] {
+  const outputs = [...conversation.listeners.keys()].flatMap((number) =>
+    close(conversation, number),
+  )
+  for (const [exchange, { request: asked, declared }] of conversation.exchanges) {
+    if (declared === undefined || asked.method !== 'subscriptions/listen') continue
+    outputs.push({ type: 'finish', exchange, response: ended(asked) })
+    outputs.push(...end(conversation, exchange, 'the proxy is shutting down'))
+  }
+  return outputs
+}
+
 function join(conversation: Conversation, input: Input & { type: 'join' }): Output[] {
-  const { member: id, single = false, restore } = input
+  const { member: id, single = false, declared, restore } = input
   const member: Member = {
     id,
     single,
-    capabilities: {},
+    capabilities: declared?.capabilities ?? {},
+    clientInfo: declared?.clientInfo,
     revision: undefined,
     streams: 0,
     held: [],
   }
   conversation.members.set(id, member)
+  if (declared !== undefined && conversation.traits.handshake) {
+    conversation.initialize ??= initializeFor(declared)
+  }
   if (restore !== undefined) takeOver(conversation, member, restore)
   return []
 }
@@ -83,6 +122,12 @@ function leave(
     outputs.push({ type: 'fail', exchange: number, error })
     outputs.push(...end(conversation, number, 'the client has gone'))
   }
+  for (const [number, { member: theirs }] of conversation.listeners) {
+    if (theirs === id) outputs.push(...close(conversation, number))
+  }
+  for (const [number, { member: theirs }] of conversation.away) {
+    if (theirs === id) conversation.away.delete(number)
+  }
   const theirs = conversation.answering.filter(({ exchange }) => exchange.member === id)
   for (const answering of theirs) {
     conversation.answering.splice(conversation.answering.indexOf(answering), 1)
@@ -98,6 +143,7 @@ function stream(conversation: Conversation, id: string, open: boolean): Output[]
   member.streams += open ? 1 : -1
   if (!open) return []
   const outputs = handOver(conversation, member, undefined)
+  if (conversation.traits.modern) outputs.push(...refresh(conversation))
   // A client that listens again wants to hear what a lost backend may announce.
   if (conversation.phase === 'lost') outputs.push(...reopenIfWanted(conversation))
   return outputs
@@ -114,8 +160,11 @@ function handOver(
   member.held =
     exchange === undefined ? [] : held.filter((message) => message.kind === 'notification')
   const outputs: Output[] = []
+  const own = exchange === undefined ? undefined : conversation.exchanges.get(exchange)
+  const modern = own?.declared !== undefined
   for (const message of held) {
-    if (message.kind === 'request') {
+    if (message.kind === 'request' && modern) outputs.push(...ask(conversation, message, exchange))
+    else if (message.kind === 'request') {
       outputs.push(deliver(conversation, message, { member, exchange }))
     } else if (exchange === undefined) {
       outputs.push({ type: 'deliver', member: member.id, exchange, message })
@@ -127,10 +176,15 @@ function handOver(
 function request(conversation: Conversation, input: Input & { type: 'request' }): Output[] {
   const member = conversation.members.get(input.member)
   const { message, exchange: number } = input
+  // What a session client writes there has no meaning: it has declared itself in `initialize`.
+  const declared = member?.single === true ? declaredIn(message) : undefined
+  const translated = conversation.traits.modern && declared === undefined
   const exchange: OpenExchange = {
     member: input.member,
     request: message,
-    wire: onTheWire(conversation, message, number),
+    declared,
+    translated,
+    wire: onTheWire(conversation, { request: message, declared }, member, number),
     token: progressToken(message),
     carries: input.carries,
     purpose: undefined,
@@ -138,21 +192,29 @@ function request(conversation: Conversation, input: Input & { type: 'request' })
     accepted: false,
     repeats: 0,
   }
+  const known = answeredHere(conversation, number, exchange, member)
+  if (known !== undefined) return known
   conversation.exchanges.set(number, exchange)
   if (message.method === 'initialize' && member !== undefined) {
-    const params = message.value['params']
-    const declared = isObject(params) ? params['capabilities'] : undefined
-    member.capabilities = isObject(declared) ? declared : {}
-  } else if (conversation.phase !== 'open' && !opens(conversation)) {
-    exchange.sent = false
-    if (conversation.phase === 'lost') return reopenIfWanted(conversation)
-    return conversation.phase === 'fresh' ? initializeOurselves(conversation) : []
+    introduce(member, message)
+    if (translated) exchange.wire = onTheWire(conversation, exchange, member, number)
+    return [send(exchange, number, isRepeatable(conversation, message))]
   }
-  const outputs = [send(exchange, number, isRepeatable(conversation, message))]
-  if (member !== undefined && input.carries) {
+  if (conversation.phase !== 'open' && !opens(conversation)) {
+    exchange.sent = false
+    return wake(conversation)
+  }
+  const outputs = dispatch(conversation, number, exchange)
+  if (member !== undefined && (input.carries || declared !== undefined)) {
     outputs.push(...handOver(conversation, member, number))
   }
   return outputs
+}
+
+function introduce(member: Member, initialize: Request): void {
+  const { capabilities, clientInfo } = paramsOf(initialize)
+  member.capabilities = isObject(capabilities) ? capabilities : {}
+  member.clientInfo = isObject(clientInfo) ? clientInfo : undefined
 }
 
 /** A client's `initialize` is under way, so whatever it sends besides is its own affair. */
@@ -162,18 +224,6 @@ const opens = (conversation: Conversation): boolean =>
     .values()
     .some(({ request: { method }, sent }) => method === 'initialize' && sent)
 
-/** Where several could have the same, ids and progress tokens are ours, unique and integers (design, rule 2). */
-function onTheWire(conversation: Conversation, message: Request, number: number): Request {
-  // Many servers read numbers beyond 2^53 as another one, or refuse them.
-  if (message.bytes !== undefined) return message
-  const id = message.value['id']
-  const unsafe = typeof id === 'number' && !Number.isSafeInteger(id)
-  if (!conversation.remaps && !unsafe) return message
-  const wire = withId(message, String(number))
-  if (!conversation.remaps || progressToken(message) === undefined) return wire
-  return withValueAt(wire, ['params', '_meta', 'progressToken'], String(number))
-}
-
 /** A client can hear nothing on an exchange any more: what it was asked there is asked elsewhere. */
 function silence(conversation: Conversation, number: number): Output[] {
   const exchange = conversation.exchanges.get(number)
@@ -181,7 +231,7 @@ function silence(conversation: Conversation, number: number): Output[] {
   exchange.carries = false
   const outputs: Output[] = []
   for (const [id, question] of conversation.questions) {
-    if (question.exchange !== number) continue
+    if (question.exchange !== number || question.input !== undefined) continue
     conversation.questions.delete(id)
     outputs.push(...ask(conversation, question.request))
   }
@@ -195,6 +245,8 @@ function fromClient(
 ): Output[] {
   if (message.kind === 'response') return answer(conversation, member, message)
   if (message.method === 'notifications/cancelled') return cancel(conversation, member, message)
+  // A modern backend knows no notifications of clients (2026-07-28, Streamable HTTP, "Sending Messages").
+  if (conversation.traits.modern && formerNotifications.has(message.method)) return []
   if (conversation.phase === 'open') return [post(conversation, member, message)]
   // Ours announces a restored session; the client's own would come twice.
   if (message.method === 'notifications/initialized') return []
@@ -205,6 +257,12 @@ function fromClient(
   }
   return [{ type: 'dropped', reason: 'no-session', detail: message.method }]
 }
+
+const formerNotifications = new Set([
+  'notifications/initialized',
+  'notifications/roots/list_changed',
+  'notifications/progress',
+])
 
 function delivered(conversation: Conversation, number: number): Output[] {
   const exchange = conversation.exchanges.get(number)
@@ -219,6 +277,9 @@ function fromBackend(
 ): Output[] {
   if (message.kind === 'response') return respond(conversation, message, carrier)
   if (message.kind === 'request') return ask(conversation, message, carrier)
+  if (carrier !== undefined && conversation.exchanges.get(carrier)?.purpose === 'listen') {
+    return heard(conversation, carrier, message)
+  }
   if (message.method === 'notifications/progress') return progress(conversation, message, carrier)
   if (message.method === 'notifications/cancelled') return withdraw(conversation, message)
   return announce(conversation, message, carrier)

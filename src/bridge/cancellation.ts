@@ -3,7 +3,9 @@ import { ProxyError } from '../errors.ts'
 import { isObject, notification, withValueAt } from '../protocol/jsonrpc.ts'
 import type { Notification } from '../protocol/jsonrpc.ts'
 import type { Conversation, OpenExchange, Output } from './conversation.ts'
+import { stopListening } from './listening.ts'
 import { failed } from './losses.ts'
+import { refuseIn } from './questions.ts'
 
 /** `notifications/cancelled` from a client. Cancelling `initialize` is forbidden (2025-11-25, Cancellation), so it is not done. */
 export function cancel(
@@ -65,6 +67,7 @@ export function abandoned(conversation: Conversation, number: number): Output[] 
 export function expired(conversation: Conversation, number: number, error: ProxyError): Output[] {
   const index = conversation.answering.findIndex((each) => each.number === number)
   if (index !== -1) conversation.answering.splice(index, 1)
+  conversation.away.delete(number)
   const exchange = conversation.exchanges.get(number)
   if (exchange?.purpose !== undefined) {
     const abort: Output = { type: 'abort', message: exchange.wire }
@@ -74,10 +77,13 @@ export function expired(conversation: Conversation, number: number, error: Proxy
 }
 
 export function end(conversation: Conversation, number: number, reason: string): Output[] {
+  if (conversation.listeners.has(number)) return stopListening(conversation, number)
+  conversation.standing.waiting.delete(number)
   const exchange = conversation.exchanges.get(number)
   if (exchange === undefined) return []
   conversation.exchanges.delete(number)
+  const unanswered = exchange.declared === undefined ? [] : refuseIn(conversation, number)
   const message = notification('notifications/cancelled', { requestId: 0, reason })
   const wire = withValueAt(message, ['params', 'requestId'], exchange.wire.idText)
-  return callOff(conversation, exchange, wire)
+  return [...unanswered, ...callOff(conversation, exchange, wire)]
 }

@@ -3,14 +3,17 @@
 import type { ProxyError } from '../errors.ts'
 import type { DialectTraits } from '../protocol/dialects.ts'
 import type { JsonObject, Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
+import type { Declared } from '../protocol/metadata.ts'
 import { Table } from '../table.ts'
 
 /** A client session, or the one stand-in (`single`) for all requests that come without a session. */
 export interface Member {
   readonly id: string
   readonly single: boolean
-  /** What the client declared in `initialize`. */
+  /** What the client declared in `initialize`, or all clients do that this stand-in is for. */
   capabilities: JsonObject
+  /** Who it said it was. */
+  clientInfo: JsonObject | undefined
   /** What `initialize` settled on, once it has. */
   revision: string | undefined
   /** Open standing streams. */
@@ -20,17 +23,31 @@ export interface Member {
 }
 
 /** What an exchange of our own making is for. */
-export type Purpose = 'initialize' | 'restore' | 'probe'
+export type Purpose =
+  | 'initialize'
+  /** What a client had set, in a new backend session. */
+  | 'restore'
+  | 'probe'
+  /** The log level of a request that waits for it. */
+  | 'level'
+  /** A subscription for a modern client that listens. */
+  | 'subscribe'
+  /** Changes in a modern backend, for a session client. */
+  | 'listen'
 
 /** A request on its way, keyed by its exchange number. */
 export interface OpenExchange {
   readonly member: string
   /** As the client sent it. */
-  readonly request: Request
+  request: Request
+  /** What a modern client said of itself with it; undefined for any other client. */
+  readonly declared: Declared | undefined
+  /** The backend is modern and the client is not. */
+  readonly translated: boolean
   /** As the backend gets it. */
   wire: Request
   /** The progress token that its client chose, as JSON text. */
-  readonly token: string | undefined
+  token: string | undefined
   /** How a progress notification began, up to and with the token: as the backend wrote it, and as the client gets it. */
   progressHead?: { readonly theirs: string; readonly ours: string }
   /** The client can take messages besides the response. */
@@ -44,6 +61,59 @@ export interface OpenExchange {
   repeats: number
   /** Its response is on its way to the client in bytes. */
   passing?: boolean
+  /** How often a modern client has been sent away with questions. */
+  parks?: number
+  /** Questions of a modern client are being gathered. */
+  gathering?: boolean
+  /** What a modern backend wants to know before it answers. */
+  input?: InputRound
+}
+
+/** One round of questions that a modern backend put instead of an answer (2026-07-28, Multi Round-Trip Requests). */
+export interface InputRound {
+  /** The rounds so far, this one included. */
+  readonly count: number
+  /** The questions that are still open, by their keys. */
+  readonly open: Set<string>
+  /** What the client answered, as JSON text. */
+  readonly answers: Map<string, string>
+  /** To be given back, as JSON text. */
+  readonly state: string | undefined
+}
+
+/** A modern client that listens for changes in a session backend (2026-07-28, Subscriptions). */
+export interface Listener {
+  readonly member: string
+  readonly request: Request
+  readonly wanted: Filter
+  /** What it will be told of; undefined before that is known. */
+  honoured: Filter | undefined
+  /** Subscriptions under way, by the number of their exchange; the last one is a ping. */
+  readonly subscribing: Map<number, string | undefined>
+  acknowledged: boolean
+  /** Changes that came before the acknowledgement. */
+  held: Notification[]
+}
+
+/** What to hear of (2026-07-28, Subscriptions, "Notification Filter"). */
+export interface Filter {
+  readonly toolsListChanged?: boolean
+  readonly promptsListChanged?: boolean
+  readonly resourcesListChanged?: boolean
+  readonly resourceSubscriptions?: readonly string[]
+}
+
+/** The one stream on which a modern backend tells a session client of changes. */
+export interface Standing {
+  /** The exchange of the stream that has been acknowledged, and what it brings. */
+  current: { readonly number: number; readonly filter: Filter } | undefined
+  /** That of the one which is to take its place. */
+  next: { readonly number: number; readonly filter: Filter } | undefined
+  /** Requests to subscribe that wait for the acknowledgement. */
+  readonly waiting: Map<number, { readonly request: Request; readonly uri: string }>
+  /** The backend has no such streams. */
+  refused: boolean
+  losses: number
 }
 
 /** A server's request that a client has been asked to answer, keyed by the id the client sees. */
@@ -52,6 +122,8 @@ export interface Question {
   readonly request: Request
   /** Where it went: an exchange, or undefined for the standing stream. */
   readonly exchange: number | undefined
+  /** The exchange of a modern backend, and the key, that the answer is for. */
+  readonly input?: { readonly exchange: number; readonly key: string }
 }
 
 export interface Conversation {
@@ -70,11 +142,18 @@ export interface Conversation {
   phase: 'fresh' | 'open' | 'lost' | 'restoring'
   /** The client's `initialize`, to use when the session must be restored. */
   initialize: Request | undefined
+  /** What the backend answered to the latest `initialize`. */
+  greeting: JsonObject | undefined
   /** Losses since messages last flowed; grows the back-off. */
   losses: number
   readonly members: Map<string, Member>
   readonly exchanges: Table<number, OpenExchange>
   readonly questions: Map<number, Question>
+  /** Exchanges whose modern client has been sent away with questions, and what became of them meanwhile. */
+  readonly away: Map<number, { readonly member: string; outcome: Outcome | undefined }>
+  /** Modern clients that listen, by the number of their exchange. */
+  readonly listeners: Map<number, Listener>
+  readonly standing: Standing
   /** Notifications sent whose answer may still come: some servers answer those too. Methods, oldest first. */
   unanswered: { readonly method: string; readonly before: number }[]
   /** Learnt: this backend answers notifications. */
@@ -121,6 +200,8 @@ export type Input =
       readonly type: 'join'
       readonly member: string
       readonly single?: boolean
+      /** What the clients declare that a stand-in is for. */
+      readonly declared?: Pick<Declared, 'capabilities' | 'clientInfo'>
       readonly restore?: Restore
     }
   /** `error`: what becomes of its requests under way. */
@@ -133,6 +214,19 @@ export type Input =
       readonly exchange: number
       readonly carries: boolean
     }
+  /** Questions that belong to an exchange have had time to arrive together. */
+  | { readonly type: 'gathered'; readonly exchange: number }
+  /** The client that was sent away has come back, with what answers it has. */
+  | {
+      readonly type: 'resume'
+      readonly exchange: number
+      readonly message: Request
+      readonly carries: boolean
+    }
+  /** The pause after `relisten` has passed. */
+  | { readonly type: 'relisten' }
+  /** The process leaves: whoever only listens is told. */
+  | { readonly type: 'farewell' }
   | { readonly type: 'post'; readonly member: string; readonly message: Notification | Response }
   /** The client of an exchange has gone; `cancels` where that means calling it off. */
   | {
@@ -164,6 +258,11 @@ export type Input =
   /** The back-off after `reopen` has passed. */
   | { readonly type: 'reopened' }
 
+/** How an exchange ended. */
+export type Outcome =
+  | { readonly type: 'finish'; readonly exchange: number; readonly response: Response }
+  | { readonly type: 'fail'; readonly exchange: number; readonly error: ProxyError }
+
 /** What is to be done about it, in this order. */
 export type Output =
   | {
@@ -172,6 +271,8 @@ export type Output =
       readonly message: Message
       readonly exchange?: number
       readonly repeatable: boolean
+      /** Its text is ours: what a modern client has to know of the backend for it is our affair. */
+      readonly translated?: boolean
     }
   | { readonly type: 'abort'; readonly message: Request }
   /** To the exchange's own stream, or to the member's standing stream. */
@@ -181,8 +282,18 @@ export type Output =
       readonly exchange: number | undefined
       readonly message: Request | Notification
     }
-  | { readonly type: 'finish'; readonly exchange: number; readonly response: Response }
-  | { readonly type: 'fail'; readonly exchange: number; readonly error: ProxyError }
+  | Outcome
+  /** Feed `gathered` when questions that come together have had time to arrive. */
+  | { readonly type: 'gather'; readonly exchange: number }
+  /** The client is to come back with the answers; `questions` is a JSON object as text. */
+  | {
+      readonly type: 'park'
+      readonly exchange: number
+      readonly round: number
+      readonly questions: string
+    }
+  /** Feed `relisten` after the back-off for this many losses. */
+  | { readonly type: 'relisten'; readonly losses: number }
   /** `initialize` settled on a revision. */
   | { readonly type: 'negotiated'; readonly member: string; readonly revision: string }
   /** Drop the backend session; feed `reopened` after the back-off for this many losses (0: at once). */
@@ -197,6 +308,8 @@ export type DropReason =
   | 'no-session'
   | 'unknown-token'
   | 'unknown-question'
+  | 'not-asked-for'
+  | 'tool-not-callable'
   | 'stray'
 
 /** The largest exchange number: some servers keep ids in 32 bits. */
@@ -227,10 +340,20 @@ export function createConversation(
     ids,
     phase: traits.handshake ? 'fresh' : 'open',
     initialize: undefined,
+    greeting: undefined,
     losses: 0,
     members: new Map(),
     exchanges: new Table(Number),
     questions: new Map(),
+    away: new Map(),
+    listeners: new Map(),
+    standing: {
+      current: undefined,
+      next: undefined,
+      waiting: new Map(),
+      refused: false,
+      losses: 0,
+    },
     unanswered: [],
     answersNotifications: false,
     logLevel: undefined,
@@ -254,12 +377,15 @@ export function merge(into: Conversation, from: Conversation): void {
   }
   for (const [number, exchange] of from.exchanges) into.exchanges.set(number, exchange)
   for (const [number, question] of from.questions) into.questions.set(number, question)
+  for (const [number, away] of from.away) into.away.set(number, away)
+  for (const [number, listener] of from.listeners) into.listeners.set(number, listener)
   for (const [uri, subscription] of from.subscriptions) into.subscriptions.set(uri, subscription)
   for (const tool of from.repeatableTools) into.repeatableTools.add(tool)
   into.unanswered.push(...from.unanswered)
   into.posts.push(...from.posts)
   into.answersNotifications ||= from.answersNotifications
   into.initialize ??= from.initialize
+  into.greeting ??= from.greeting
   into.logLevel ??= from.logLevel
   into.answering.push(...from.answering)
   if (into.phase === 'fresh') into.phase = from.phase

@@ -7,6 +7,7 @@ import { isObject, request, result, withId, withValueAt } from '../protocol/json
 import type { Request, Response } from '../protocol/jsonrpc.ts'
 import { implementation } from '../version.ts'
 import type { Answering, Conversation, OpenExchange, Output } from './conversation.ts'
+import { discovered } from './discovery.ts'
 import { send, sendOwn, sendWaiting } from './sending.ts'
 
 /** Servers that refuse a revision they do not know, instead of offering theirs, are asked for these in turn. */
@@ -19,7 +20,7 @@ function nextRevision(exchange: OpenExchange, response: Response): Revision | un
   return fallbacks.filter((revision) => revision < requestedRevision(exchange.wire))[0]
 }
 
-const requestedRevision = (message: Request): string => {
+export const requestedRevision = (message: Request): string => {
   const params = message.value['params']
   const revision = isObject(params) ? params['protocolVersion'] : undefined
   return typeof revision === 'string' ? revision : newestRevision
@@ -70,6 +71,7 @@ export function settle(
   const member = conversation.members.get(exchange.member)
   if (member !== undefined) member.revision = revision as string
   conversation.initialize = exchange.request
+  conversation.greeting = answered
   conversation.learnt++
   conversation.phase = 'open'
   conversation.losses = 0
@@ -127,11 +129,15 @@ function conclude(
     return [{ type: 'finish', exchange: number, response: withId(refusal, idText) }]
   }
   const requested = requestedRevision(exchange.request)
-  const response = result(idText, {
+  const greeting = {
     protocolVersion: isRevision(requested) ? requested : newestRevision,
     capabilities: Object.fromEntries(found.map((capability) => [capability, {}])),
     serverInfo: implementation,
-  })
+  }
+  if (exchange.request.method === 'server/discover') {
+    return [{ type: 'finish', exchange: number, response: discovered(idText, greeting) }]
+  }
+  const response = result(idText, greeting)
   const settled = settle(conversation, exchange, response)
   return [...settled.outputs, { type: 'finish', exchange: number, response: settled.response }]
 }

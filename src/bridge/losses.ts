@@ -1,12 +1,15 @@
 // What happens when something fails on the backend's side: messages that did not get through, a backend session that
 // ended. No call that may have run is ever sent twice.
 import type { ProxyError } from '../errors.ts'
-import { notification, result } from '../protocol/jsonrpc.ts'
+import { notification, result, withId } from '../protocol/jsonrpc.ts'
+import { takeNumber } from './conversation.ts'
 import type { Conversation, OpenExchange, Output } from './conversation.ts'
 import { answerFor, probed } from './handshake.ts'
 import { reopenIfWanted, restoringFailed } from './restoring.ts'
-import { isRepeatable, send } from './sending.ts'
-import { tellWithdrawn } from './server-requests.ts'
+import { subscribed } from './listening.ts'
+import { isRepeatable, send, sendWaiting } from './sending.ts'
+import { over } from './standing-stream.ts'
+import { tellWithdrawn } from './questions.ts'
 
 /** Sending again after a second loss would be a loop. */
 const mostRepeats = 1
@@ -42,6 +45,10 @@ export function undelivered(
   }
   if (broken.has(error.code) && mayRepeat(conversation, exchange)) {
     exchange.repeats++
+    // A request that is made anew has an id of its own (2026-07-28, Changelog, major change 9).
+    if (conversation.traits.modern) {
+      exchange.wire = withId(exchange.wire, String(takeNumber(conversation.ids)))
+    }
     return [send(exchange, number, true)]
   }
   return failed(conversation, number, exchange, error, mayHaveRun)
@@ -72,11 +79,14 @@ export function failed(
   }
   if (exchange.purpose === 'probe') return probed(conversation, number, false)
   if (exchange.purpose === 'restore') return []
+  if (exchange.purpose === 'level') return sendWaiting(conversation)
+  if (exchange.purpose === 'subscribe') return subscribed(conversation, number, false)
+  if (exchange.purpose === 'listen') return over(conversation, number, error)
   const unknownMethod = error.code === 'BACKEND_REFUSED' && !mayHaveRun
-  if (unknownMethod && exchange.request.method === 'ping') {
+  if (unknownMethod && exchange.request.method === 'ping' && exchange.declared === undefined) {
     return [{ type: 'finish', exchange: number, response: result(exchange.request.idText, {}) }]
   }
-  if (unknownMethod && exchange.request.method === 'initialize' && !conversation.traits.handshake) {
+  if (unknownMethod && exchange.wire.method === 'initialize' && !conversation.traits.handshake) {
     return answerFor(conversation, number, exchange, error)
   }
   return [{ type: 'fail', exchange: number, error }]
@@ -124,6 +134,10 @@ function lose(conversation: Conversation, error: ProxyError, untaken: boolean): 
 function withdrawQuestions(conversation: Conversation): Output[] {
   const outputs: Output[] = []
   for (const [number, question] of conversation.questions) {
+    const asked =
+      question.exchange === undefined ? undefined : conversation.exchanges.get(question.exchange)
+    // A modern client is away with it, and hears what became of its request when it comes back.
+    if (asked?.declared !== undefined || conversation.away.has(question.exchange ?? -1)) continue
     const message = notification('notifications/cancelled', {
       requestId: number,
       reason: 'the backend session has ended',

@@ -5,8 +5,16 @@ import { isObject, result, withId } from '../protocol/jsonrpc.ts'
 import type { Response } from '../protocol/jsonrpc.ts'
 import { rememberedLimit } from './conversation.ts'
 import type { Conversation, OpenExchange, Output } from './conversation.ts'
-import { answerFor, probed, retryOlder, settle } from './handshake.ts'
+import { discovered, initialized } from './discovery.ts'
+import { answerFor, probed, requestedRevision, retryOlder, settle } from './handshake.ts'
+import { askForInput, asksForInput } from './input-rounds.ts'
+import { subscribed } from './listening.ts'
+import { asInputRequired } from './parking.ts'
+import { forgetIn } from './questions.ts'
 import { opened, restoringFailed } from './restoring.ts'
+import { forModern, forSession, resultOf } from './results.ts'
+import { sendWaiting } from './sending.ts'
+import { over, refresh } from './standing-stream.ts'
 
 const dropped = (reason: 'answer-without-request' | 'answer-to-notification', detail: string) =>
   [{ type: 'dropped', reason, detail }] as Output[]
@@ -103,23 +111,37 @@ export function finish(
   response: Response,
 ): Output[] {
   const { method } = exchange.request
-  if (method === 'initialize' && response.failed) {
+  const greets = exchange.wire.method === 'initialize'
+  if (greets && response.failed) {
     const retry = retryOlder(conversation, number, exchange, response)
     if (retry !== undefined) return retry
   }
   if (exchange.purpose !== undefined) return finishOwn(conversation, number, exchange, response)
   const outputs: Output[] = []
   let final = response
-  if (method === 'initialize') {
-    if (response.failed) {
-      if (!conversation.traits.handshake) {
-        return answerFor(conversation, number, exchange, response)
-      }
-    } else {
-      const settled = settle(conversation, exchange, response)
-      outputs.push(...settled.outputs)
-      final = settled.response
-    }
+  if (greets && response.failed && !conversation.traits.handshake) {
+    return answerFor(conversation, number, exchange, response)
+  }
+  if (method === 'initialize' && !response.failed) {
+    const greeting = exchange.translated
+      ? initialized(response, requestedRevision(exchange.request))
+      : response
+    const settled = settle(conversation, exchange, greeting)
+    outputs.push(...settled.outputs, ...(exchange.translated ? refresh(conversation) : []))
+    final = settled.response
+  } else if (exchange.translated) {
+    if (asksForInput(response)) return askForInput(conversation, number, exchange, response)
+    final = forSession(response, method, (tool) =>
+      outputs.push({ type: 'dropped', reason: 'tool-not-callable', detail: tool }),
+    )
+    if (!response.failed) learn(conversation, exchange, final)
+  } else if (exchange.declared !== undefined && !conversation.traits.modern) {
+    forgetIn(conversation, number)
+    final = toModern(conversation, exchange, response)
+  } else if (greets) {
+    final = discovered(exchange.request.idText, resultOf(response) ?? {})
+  } else if (exchange.declared !== undefined) {
+    // Modern on modern: as it came.
   } else if (method === 'ping' && response.failed && errorCode(response) === -32601) {
     final = result(exchange.request.idText, {})
   } else if (!response.failed) {
@@ -141,11 +163,30 @@ function finishOwn(
 ): Output[] {
   if (exchange.purpose === 'probe') return probed(conversation, number, !response.failed)
   if (exchange.purpose === 'restore') return []
-  if (!response.failed) return opened(conversation)
+  if (exchange.purpose === 'level') return sendWaiting(conversation)
+  if (exchange.purpose === 'subscribe') return subscribed(conversation, number, !response.failed)
+  if (exchange.purpose === 'listen') return over(conversation, number, response)
+  if (!response.failed) return opened(conversation, resultOf(response) ?? {})
   conversation.losses++
   return restoringFailed(
     conversation,
     new ProxyError('BACKEND_REFUSED', `the backend refused initialize: ${errorText(response)}`),
+  )
+}
+
+/** What a session server answered, as a modern client must have it. */
+function toModern(
+  { greeting }: Conversation,
+  { request, wire, declared }: OpenExchange,
+  response: Response,
+): Response {
+  if (wire.method === 'initialize' && !response.failed) {
+    return discovered(request.idText, resultOf(response) ?? {})
+  }
+  const { method } = request
+  return (
+    asInputRequired(response, declared?.capabilities ?? {}) ??
+    forModern(response, method, greeting?.['serverInfo'])
   )
 }
 

@@ -1,29 +1,24 @@
 // Handshakes that we make ourselves: to bring a lost backend session back as its clients knew it, or to serve clients
 // that have no handshake of their own.
 import type { ProxyError } from '../errors.ts'
-import { newestRevision } from '../protocol/dialects.ts'
-import { isObject, notification, readBody, request } from '../protocol/jsonrpc.ts'
-import type { Request } from '../protocol/jsonrpc.ts'
-import { implementation } from '../version.ts'
+import { isObject, notification, readBody } from '../protocol/jsonrpc.ts'
+import type { JsonObject, Request } from '../protocol/jsonrpc.ts'
 import type { Conversation, Member, Output, Restore } from './conversation.ts'
+import { initializeFor } from './discovery.ts'
+import { beginAll } from './listening.ts'
 import { post, send, sendOwn, sendWaiting } from './sending.ts'
-
-const ourInitialize = request('0', 'initialize', {
-  protocolVersion: newestRevision,
-  capabilities: {},
-  clientInfo: implementation,
-})
 
 /** Begins a handshake of our own; messages wait until it is done. */
 export function initializeOurselves(conversation: Conversation): Output[] {
   conversation.phase = 'restoring'
-  const like = conversation.initialize ?? ourInitialize
+  const like = conversation.initialize ?? initializeFor()
   return [sendOwn(conversation, 'initialize', like).output]
 }
 
 /** Our own handshake succeeded: announce it, restore what the client had set, let the waiting go. */
-export function opened(conversation: Conversation): Output[] {
+export function opened(conversation: Conversation, greeting: JsonObject): Output[] {
   conversation.phase = 'open'
+  conversation.greeting = greeting
   conversation.losses = 0
   const member = conversation.members.keys().next().value ?? ''
   const initialized = notification('notifications/initialized')
@@ -32,14 +27,21 @@ export function opened(conversation: Conversation): Output[] {
   for (const setting of settings) {
     if (setting !== undefined) outputs.push(sendOwn(conversation, 'restore', setting).output)
   }
-  return [...outputs, ...sendWaiting(conversation)]
+  return [...outputs, ...beginAll(conversation), ...sendWaiting(conversation)]
+}
+
+/** A request needs a backend session that does not stand. */
+export function wake(conversation: Conversation): Output[] {
+  if (conversation.phase === 'lost') return reopenIfWanted(conversation)
+  return conversation.phase === 'fresh' ? initializeOurselves(conversation) : []
 }
 
 /** Brings the backend session back when a request waits for it, or a client listens for what it may announce. */
 export function reopenIfWanted(conversation: Conversation): Output[] {
   if (conversation.phase === 'restoring') return []
-  const waiting = conversation.exchanges.values().some((exchange) => !exchange.sent)
-  const listening = [...conversation.members.values()].some((member) => member.streams > 0)
+  const { exchanges, listeners, members } = conversation
+  const waiting = exchanges.values().some((exchange) => !exchange.sent) || listeners.size > 0
+  const listening = [...members.values()].some((member) => member.streams > 0)
   if (!waiting && !(listening && conversation.initialize !== undefined)) return []
   if (conversation.phase === 'lost') conversation.phase = 'restoring'
   return [{ type: 'reopen', losses: Math.max(0, conversation.losses - 1) }]
@@ -65,6 +67,11 @@ export function restoringFailed(conversation: Conversation, error: ProxyError): 
     conversation.exchanges.delete(number)
     outputs.push({ type: 'fail', exchange: number, error })
   }
+  for (const [number, { acknowledged }] of conversation.listeners) {
+    if (acknowledged) continue
+    conversation.listeners.delete(number)
+    outputs.push({ type: 'fail', exchange: number, error })
+  }
   return [...outputs, ...reopenIfWanted(conversation)]
 }
 
@@ -87,6 +94,8 @@ export function takeOver(conversation: Conversation, member: Member, restore: Re
     const params = initialize.value['params']
     const capabilities = isObject(params) ? params['capabilities'] : undefined
     member.capabilities = isObject(capabilities) ? capabilities : {}
+    const info = isObject(params) ? params['clientInfo'] : undefined
+    member.clientInfo = isObject(info) ? info : undefined
     conversation.initialize ??= initialize
     if (conversation.phase === 'fresh') conversation.phase = 'lost'
   }

@@ -2,6 +2,8 @@
 import { heldLimit, heldSize } from './conversation.ts'
 import type { Conversation, Member, Output } from './conversation.ts'
 import type { Notification, Request } from '../protocol/jsonrpc.ts'
+import { announceTo } from './listening.ts'
+import { wantsLog } from './logging.ts'
 
 export interface Place {
   readonly member: Member
@@ -26,6 +28,8 @@ export function findPlace(
   let running = 0
   conversation.exchanges.forEach((exchange, number) => {
     if (!exchange.carries || !exchange.sent || exchange.purpose !== undefined) return
+    // Modern clients are asked in a way of their own, and told nothing that is not about their request.
+    if (exchange.declared !== undefined) return
     const member = conversation.members.get(exchange.member)
     if (member === undefined || !suits(member)) return
     running++
@@ -37,6 +41,21 @@ export function findPlace(
     if (member.streams > 0 && suits(member)) streaming = { member, exchange: undefined }
   }
   return streaming ?? newest
+}
+
+/** A log message, for the modern client that asked for such: the only one, where the backend does not say whose it is. */
+function logTo(conversation: Conversation, message: Notification, carrier?: number): Output[] {
+  if (message.method !== 'notifications/message') return []
+  const wanting = [...conversation.exchanges].filter(
+    ([number, exchange]) =>
+      (carrier === undefined || carrier === number) &&
+      exchange.carries &&
+      exchange.sent &&
+      wantsLog(exchange, message),
+  )
+  const [only] = wanting
+  if (only === undefined || wanting.length > 1) return []
+  return [{ type: 'deliver', member: only[1].member, exchange: only[0], message }]
 }
 
 /** Keeps a message until its member opens a stream; the oldest gives way. */
@@ -68,11 +87,15 @@ export function announce(
   message: Notification,
   carrier?: number,
 ): Output[] {
-  const outputs: Output[] = []
   const own = carrier === undefined ? undefined : conversation.exchanges.get(carrier)
-  if (own?.carries === true) {
+  const alike = own?.declared === undefined || conversation.traits.modern
+  if (own?.carries === true && alike) {
     return [{ type: 'deliver', member: own.member, exchange: carrier, message }]
   }
+  const outputs: Output[] = [
+    ...announceTo(conversation, message),
+    ...logTo(conversation, message, carrier),
+  ]
   for (const member of conversation.members.values()) {
     if (member.single) continue
     const place = findPlace(conversation, (other) => other === member)
@@ -80,6 +103,9 @@ export function announce(
     else outputs.push({ type: 'deliver', member: member.id, exchange: place.exchange, message })
   }
   if (outputs.length > 0 || conversation.members.size > 1) return outputs
+  if (own?.declared !== undefined) {
+    return [{ type: 'dropped', reason: 'not-asked-for', detail: message.method }]
+  }
   const heard = [...conversation.members.values()].some((member) => !member.single)
   return heard ? outputs : [{ type: 'dropped', reason: 'no-stream', detail: message.method }]
 }

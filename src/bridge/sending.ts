@@ -3,6 +3,8 @@ import { isObject, withId } from '../protocol/jsonrpc.ts'
 import type { Notification, Request } from '../protocol/jsonrpc.ts'
 import { takeNumber } from './conversation.ts'
 import type { Conversation, OpenExchange, Output, Purpose } from './conversation.ts'
+import { discovered } from './discovery.ts'
+import { levelFor } from './logging.ts'
 
 export const send = (exchange: OpenExchange, number: number, repeatable: boolean): Output => ({
   type: 'send',
@@ -10,6 +12,7 @@ export const send = (exchange: OpenExchange, number: number, repeatable: boolean
   message: exchange.wire,
   exchange: number,
   repeatable,
+  ...(exchange.translated && { translated: true }),
 })
 
 /**
@@ -27,6 +30,8 @@ export function sendOwn(
   const exchange: OpenExchange = {
     member,
     request: message,
+    declared: undefined,
+    translated: conversation.traits.modern,
     wire: message,
     token: undefined,
     carries: false,
@@ -70,9 +75,28 @@ export function sendWaiting(conversation: Conversation): Output[] {
   )
   conversation.posts = []
   for (const [number, exchange] of conversation.exchanges) {
-    if (exchange.sent) continue
-    exchange.sent = true
-    outputs.push(send(exchange, number, isRepeatable(conversation, exchange.request)))
+    if (!exchange.sent) outputs.push(...dispatch(conversation, number, exchange))
   }
   return outputs
+}
+
+/** Sends a client's request, or what has to come before it; answers it where the backend has said it all already. */
+export function dispatch(
+  conversation: Conversation,
+  number: number,
+  exchange: OpenExchange,
+): Output[] {
+  const { request } = exchange
+  const { traits, greeting = {} } = conversation
+  if (request.method === 'server/discover' && traits.handshake) {
+    conversation.exchanges.delete(number)
+    return [{ type: 'finish', exchange: number, response: discovered(request.idText, greeting) }]
+  }
+  const level = levelFor(conversation, exchange)
+  if (level !== undefined) {
+    exchange.sent = false
+    return [sendOwn(conversation, 'level', level).output]
+  }
+  exchange.sent = true
+  return [send(exchange, number, isRepeatable(conversation, request))]
 }

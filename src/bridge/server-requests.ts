@@ -1,37 +1,35 @@
 // What a server asks its client (sampling, elicitation, roots, ping): who is asked, under which id, and the way back of
-// the answer. The client sees ids of ours, so that a restored backend session cannot mistake a late answer for its own.
-import { takeNumber } from './conversation.ts'
-import type { Conversation, Member, Output, Question } from './conversation.ts'
-import { failure, isObject, result, textAt, withId, withValueAt } from '../protocol/jsonrpc.ts'
-import type { Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
+// the answer.
+import { ProxyError } from '../errors.ts'
+import { failure, isObject, result, withId } from '../protocol/jsonrpc.ts'
+import type { JsonObject, Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
+import { end } from './cancellation.ts'
+import { requiredFor } from './capabilities.ts'
+import type { Conversation, Member, OpenExchange, Output } from './conversation.ts'
+import { takeInput } from './input-rounds.ts'
+import { gather, mayBeAsked, takesQuestion } from './parking.ts'
+import { deliver, note, reply, tellWithdrawn } from './questions.ts'
 import { findPlace, hold } from './routing.ts'
-import type { Place } from './routing.ts'
 
-/** The capability that a client must have declared (2025-11-25, Lifecycle, "Capability Negotiation"). */
-const needed: Readonly<Record<string, string>> = {
-  'sampling/createMessage': 'sampling',
-  'elicitation/create': 'elicitation',
-  'roots/list': 'roots',
+/** A stand-in is for clients that are asked while their requests run; it keeps what must wait for one. */
+const declares = (member: Member, message: Request): boolean => {
+  const required = requiredFor(message)
+  if (required === undefined) return !member.single
+  return Object.keys(required).every((name) => isObject(member.capabilities[name]))
 }
-
-/** Questions that are never answered must not pile up. */
-const questionLimit = 1024
-
-const declares = (member: Member, method: string): boolean => {
-  const capability = needed[method]
-  return !member.single && (capability === undefined || isObject(member.capabilities[capability]))
-}
-
-const reply = (conversation: Conversation, message: Response, member?: string): Output => ({
-  type: 'send',
-  member: member ?? conversation.members.keys().next().value ?? '',
-  message,
-  repeatable: true,
-})
 
 /** A request from the backend; `carrier` as in `findPlace`. */
 export function ask(conversation: Conversation, message: Request, carrier?: number): Output[] {
-  const suits = (member: Member) => declares(member, message.method)
+  const modern = modernExchange(conversation, carrier)
+  if (modern !== undefined) {
+    const [number, exchange] = modern
+    if (takesQuestion(exchange, message)) return askModern(conversation, message, number, exchange)
+    const required = requiredFor(message)
+    if (required !== undefined && mayBeAsked(exchange.request.method)) {
+      return refuseModern(conversation, message, number, required)
+    }
+  }
+  const suits = (member: Member) => declares(member, message)
   const place = findPlace(conversation, suits, carrier)
   if (place !== undefined) return [deliver(conversation, message, place)]
   if (message.method === 'ping') return [reply(conversation, result(message.idText, {}))]
@@ -46,24 +44,53 @@ export function ask(conversation: Conversation, message: Request, carrier?: numb
   ]
 }
 
-/** Puts a request to a client at a place that is known. */
-export function deliver(conversation: Conversation, message: Request, place: Place): Output {
-  const number = takeNumber(conversation.ids)
-  conversation.questions.set(number, {
-    member: place.member.id,
-    request: message,
-    exchange: place.exchange,
+/**
+ * The exchange of a modern client that a question belongs to: the one in whose answer it came, or the only one in flight
+ * that can be asked anything, where no session client has one.
+ */
+function modernExchange(
+  conversation: Conversation,
+  carrier: number | undefined,
+): [number, OpenExchange] | undefined {
+  if (conversation.traits.modern) return undefined
+  const own = carrier === undefined ? undefined : conversation.exchanges.get(carrier)
+  if (carrier !== undefined && own !== undefined) {
+    return own.declared === undefined ? undefined : [carrier, own]
+  }
+  const flying = [...conversation.exchanges].filter(
+    ([, { sent, purpose, request, declared }]) =>
+      sent && purpose === undefined && (declared === undefined || mayBeAsked(request.method)),
+  )
+  const [only] = flying
+  return flying.length === 1 && only?.[1].declared !== undefined ? only : undefined
+}
+
+function askModern(
+  conversation: Conversation,
+  message: Request,
+  number: number,
+  { member }: OpenExchange,
+): Output[] {
+  note(conversation, { member, request: message, exchange: number })
+  return gather(conversation, number)
+}
+
+/** The server cannot do without what the client has not declared (2026-07-28, Basic, "Per-request protocol fields"). */
+function refuseModern(
+  conversation: Conversation,
+  message: Request,
+  number: number,
+  required: JsonObject,
+): Output[] {
+  const text = `the server asks for ${message.method}, which this request has not declared`
+  const error = new ProxyError('CAPABILITY_MISSING', text, {
+    data: { requiredCapabilities: required },
   })
-  if (conversation.questions.size > questionLimit) {
-    const oldest = conversation.questions.keys().next().value
-    if (oldest !== undefined) conversation.questions.delete(oldest)
-  }
-  return {
-    type: 'deliver',
-    member: place.member.id,
-    exchange: place.exchange,
-    message: withId(message, String(number)),
-  }
+  return [
+    reply(conversation, failure(message.idText, -32601, `the client has no ${message.method}`)),
+    { type: 'fail', exchange: number, error },
+    ...end(conversation, number, 'the client lacks a capability'),
+  ]
 }
 
 /** A client's answer goes back under the id that the backend gave. */
@@ -74,6 +101,7 @@ export function answer(conversation: Conversation, member: string, response: Res
     return [{ type: 'dropped', reason: 'unknown-question', detail: response.idText ?? 'null' }]
   }
   conversation.questions.delete(number)
+  if (question.input !== undefined) return takeInput(conversation, question, response)
   return [reply(conversation, withId(response, question.request.idText), member)]
 }
 
@@ -90,22 +118,6 @@ export function withdraw(conversation: Conversation, message: Notification): Out
     member.held = member.held.filter((held) => held.kind !== 'request' || held.value['id'] !== id)
   }
   return []
-}
-
-/** Tells the client where it was asked, if that place is still open, else on its standing stream. */
-export function tellWithdrawn(
-  conversation: Conversation,
-  number: number,
-  question: Question,
-  message: Notification,
-): Output {
-  const open = question.exchange !== undefined && conversation.exchanges.has(question.exchange)
-  return {
-    type: 'deliver',
-    member: question.member,
-    exchange: open ? question.exchange : undefined,
-    message: withValueAt(message, ['params', 'requestId'], String(number)),
-  }
 }
 
 /** A member leaves: what it was asked, and can no longer answer, is refused for it. */
@@ -125,7 +137,3 @@ export function refuseAll(conversation: Conversation, member: Member): Output[] 
   member.held = []
   return outputs
 }
-
-/** A progress token that the client gave, as JSON text. */
-export const progressToken = (message: Message): string | undefined =>
-  textAt(message, ['params', '_meta', 'progressToken'])

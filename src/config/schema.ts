@@ -114,6 +114,11 @@ const limitsSchema = z.strictObject({
     'Sessions of one principal; past it its least recently used one goes.',
   ),
   streams: count(10_000, 'Open client streams in total.'),
+  parked: count(
+    1000,
+    'Requests of 2026-07-28 clients that wait for their client to come back with answers.',
+  ),
+  parkTime: time('5m', 'How long such a request waits, before it is given up.'),
   replayEvents: count(
     256,
     'Events kept of each session for clients that resume a stream with Last-Event-ID.',
@@ -125,9 +130,6 @@ const limitsSchema = z.strictObject({
     'How long a client may read nothing of what waits for it, before its stream is cut.',
   ),
 })
-
-/** What a backend can be told to speak in later versions. */
-const laterDialects: readonly unknown[] = ['stateless']
 
 /** One key for each rule. */
 const repairSchema = z.strictObject(
@@ -141,15 +143,10 @@ export const backendSchema = z.strictObject({
     "Absolute http or https URL of the MCP server. `{name}` in its path or query takes a parameter of the route's path.",
   ),
   dialect: z
-    .enum(['auto', 'sse', 'streamable', 'rpc'], {
-      error: ({ input }) =>
-        laterDialects.includes(input)
-          ? 'this version speaks sse, streamable and rpc to backends'
-          : undefined,
-    })
+    .enum(['auto', 'sse', 'streamable', 'stateless', 'rpc'])
     .default('auto')
     .describe(
-      'What the backend speaks: `sse` (HTTP with SSE, revision 2024-11-05), `streamable` (Streamable HTTP, revisions 2025-03-26 to 2025-11-25), `rpc` (JSON-RPC over plain POST), or `auto` to find out.',
+      'What the backend speaks: `sse` (HTTP with SSE, revision 2024-11-05), `streamable` (Streamable HTTP, revisions 2025-03-26 to 2025-11-25), `stateless` (revision 2026-07-28), `rpc` (JSON-RPC over plain POST), or `auto` to find out.',
     ),
   messages: pathOrUrlTemplate()
     .optional()

@@ -26,6 +26,8 @@ import { joinFleet } from './replica.ts'
 /** What the fleet asks of the house: its sessions, and how requests are served here. */
 export interface House {
   hosts(sessionId: string): boolean
+  /** The replica that a request brings answers to, where that is another one. */
+  parkedAt(visit: Visit): string | undefined
   /** The home that a session of this caller must have, if any. Rejects where the backend had to be asked and failed. */
   home(visit: Visit): Promise<string | undefined>
   /** Whether `caller` may use the session of `record`. */
@@ -40,6 +42,10 @@ export interface House {
 
 export interface Fleet {
   readonly store: SharedSessionStore
+  /** Ours among the replicas. */
+  readonly id: string
+  /** Random bytes that all replicas have in common; undefined until the store has been reached. */
+  readonly secret: Buffer | undefined
   /** The store has heard of us lately: whatever needs it will be served. */
   readonly reachable: boolean
   /** Begins to take letters; before that nothing is hosted. */
@@ -198,8 +204,23 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     return false
   }
 
+  /** A request that brings answers goes to where they are waited for. */
+  const resumeElsewhere = async (
+    visit: Visit & { readonly response: ServerResponse },
+    dialect: Dialect,
+    at: string,
+  ): Promise<boolean> => {
+    const how = (await lives(at)) ? await forwarding.forward(at, visit, dialect) : 'moved'
+    if (how === 'answered') return true
+    throw how === 'lost' ? replicaLost() : waitsNoMore()
+  }
+
   return {
     store,
+    id: replica.id,
+    get secret() {
+      return replica.secret
+    },
     get reachable() {
       return replica.heard
     },
@@ -209,6 +230,8 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     async serveElsewhere(visit, dialect) {
       const { sessionId, caller } = visit
       if (house === undefined) return false
+      const parkedAt = dialect === 'stateless' ? house.parkedAt(visit) : undefined
+      if (parkedAt !== undefined) return resumeElsewhere(visit, dialect, parkedAt)
       if (sessionId === undefined) return openElsewhere(visit, dialect)
       if (house.hosts(sessionId)) return false
       let lost = false
@@ -252,6 +275,10 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     },
   }
 }
+
+/** Its replica has gone, and what waited there with it. */
+const waitsNoMore = (): ProxyError =>
+  new ProxyError('PARAMS_INVALID', 'requestState: no request waits for these answers any more')
 
 /** The server may have come back without its data: who is not found may only not have been written down again. */
 const justBack = (): ProxyError =>

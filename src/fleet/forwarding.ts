@@ -188,13 +188,15 @@ export const replicaLost = (): ProxyError =>
     'the replica of this session cannot be heard any more; the request may have been carried out',
   )
 
-const looked = ['accept', 'last-event-id', 'mcp-protocol-version', 'mcp-session-id'] as const
+/** Headers that frontends look at. */
+const isLooked = (name: string): boolean =>
+  name === 'accept' || name === 'last-event-id' || name.startsWith('mcp-')
 
 function pick(headers: Visit['request']['headers']): Record<string, string> {
   const picked: Record<string, string> = {}
-  for (const name of looked) {
+  for (const name in headers) {
     const value = headers[name]
-    if (typeof value === 'string') picked[name] = value
+    if (typeof value === 'string' && isLooked(name)) picked[name] = value
   }
   return picked
 }

@@ -8,6 +8,8 @@ import type { RedisConnection } from '../sessions/redis.ts'
 export interface Replica {
   /** Unique to this process: neither host nor process number alone would be. */
   readonly id: string
+  /** Random bytes that all replicas have in common; undefined until Redis has been reached. */
+  readonly secret: Buffer | undefined
   /** Redis has heard of us lately. */
   readonly heard: boolean
   /** Redis was away until a moment ago, and what is missing there may not have been written again. */
@@ -21,6 +23,10 @@ export interface Replica {
 /** ms that others believe in us without a word, and how often there is one. */
 const leaseTime = 4000
 const renewal = 1000
+/** ms that the common secret is kept without anybody who needs it, and how often it is asked for. */
+const secretTime = 86_400_000
+const secretRenewal = 600_000
+const secretLength = 32
 /** ms that a start waits for a server. */
 const firstTime = 2000
 /** ms for which an answer about another replica holds. */
@@ -45,11 +51,25 @@ export async function joinFleet(options: ReplicaOptions): Promise<Replica> {
   let back = -Infinity
   let away = false
   let left = false
+  let secret: Buffer | undefined
+  let secretAt = -Infinity
+
+  /** Makes the secret where nobody has yet; a server that has forgotten it is told again. */
+  const agree = async (): Promise<void> => {
+    const place = keyOf(prefix, 'secret', 'fleet')
+    const own = (secret ?? randomBytes(secretLength)).toString('base64url')
+    await redis.set(place, own, 'PX', secretTime, 'NX')
+    await redis.pexpire(place, secretTime)
+    const common = await redis.get(place)
+    if (common !== null) secret = Buffer.from(common, 'base64url')
+    secretAt = clock.now()
+  }
 
   const renew = async (): Promise<void> => {
     if (left) return
     await redis.set(key, '1', 'PX', leaseTime)
     const now = clock.now()
+    if (away || now - secretAt > secretRenewal) await agree()
     if (away || (heard !== -Infinity && now - heard > leaseTime)) {
       away = false
       back = now
@@ -78,6 +98,9 @@ export async function joinFleet(options: ReplicaOptions): Promise<Replica> {
 
   return {
     id,
+    get secret() {
+      return secret
+    },
     get heard() {
       return clock.now() - heard < leaseTime
     },

@@ -11,6 +11,10 @@ export interface RequestFacts {
   readonly sessionParameter: boolean
   /** The body is an `initialize` request. */
   readonly initialize: boolean
+  /** The `MCP-Protocol-Version` header names a revision without `initialize`. */
+  readonly modernHeader: boolean
+  /** A request of the body names its revision in its `_meta`. */
+  readonly modernBody: boolean
 }
 
 export type Verdict =
@@ -76,8 +80,11 @@ function judge(facts: RequestFacts, clients: readonly Dialect[]): Verdict {
     case 'OPTIONS':
       return { kind: 'options' }
     case 'POST':
+      if (facts.modernBody) return serve('stateless')
       if (facts.sessionHeader) return serve('streamable')
       if (facts.sessionParameter) return serve('sse')
+      // Some clients name the newest revision in the header of all they send, `initialize` included.
+      if (facts.modernHeader && !facts.initialize) return serve('stateless')
       if (facts.initialize && clients.includes('streamable')) return serve('streamable')
       return serve('rpc')
     case 'GET':

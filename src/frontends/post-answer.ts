@@ -32,6 +32,8 @@ export interface PostAnswerOptions {
   readonly resumable?: () => { readonly stream: ResumableStream; readonly priming: boolean }
   /** Failures of the backend are JSON-RPC errors in a 200 answer; false: the HTTP status tells of them too. */
   readonly quiet: boolean
+  /** The HTTP status of a whole answer; 200 where this is missing. */
+  readonly statusOf?: (response: Response) => number
 }
 
 /** Errors that the client must see in the HTTP status, or it could not act on them. */
@@ -45,6 +47,7 @@ const loud = new Set([
   'BODY_TOO_LARGE',
   'BODY_TIMEOUT',
   'MESSAGE_INVALID',
+  'PARAMS_INVALID',
 ])
 
 /** A stream opens at the latest when the keep-alive interval has passed in silence. */
@@ -96,7 +99,11 @@ class Answer implements PostAnswer, Kept {
 
   finish(message: Response): void {
     if (this.stream !== undefined) this.stream.send(message)
-    else this.#finished.push(message)
+    else {
+      this.#finished.push(message)
+      const { statusOf } = this.options
+      if (statusOf !== undefined && this.#status === 200) this.#status = statusOf(message)
+    }
     this.#oneLess()
   }
 

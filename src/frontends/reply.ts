@@ -15,7 +15,7 @@ export interface Tools {
 }
 
 export const failureOf = (idText: string | undefined, error: ProxyError): Response =>
-  failure(idText, error.rpc, error.message)
+  failure(idText, error.rpc, error.message, error.data)
 
 export const jsonHeaders = {
   'content-type': 'application/json',

@@ -1,6 +1,5 @@
 // The `rpc` dialect towards clients: a POST of plain JSON-RPC, without handshake or session, answered in JSON.
 import { ProxyError } from '../errors.ts'
-import { failure } from '../protocol/jsonrpc.ts'
 import type { Relay, Visit } from './exchange.ts'
 import { answerPost } from './post-answer.ts'
 import { sendAccepted } from './reply.ts'
@@ -28,12 +27,6 @@ export async function serveRpc(visit: Visit, relay: Relay, tools: Tools): Promis
   requests.forEach((message, index) => {
     const reply = answer.replies[index]
     if (reply === undefined) return
-    if (message.method === 'server/discover') {
-      // Clients of 2026-07-28 ask this first and fall back to `initialize` on exactly this answer; session backends
-      // have been seen to crash on it, so they are not asked.
-      reply.finish(failure(message.idText, -32601, 'server/discover is not served here'))
-      return
-    }
     response.on('close', () => {
       if (!response.writableEnded) relay.abandonSingle(reply)
     })

@@ -58,6 +58,8 @@ function keyOf(text: string, start: number, end: number): string {
 
 interface Member {
   readonly key: string
+  /** Where the key begins. */
+  readonly start: number
   readonly value: Span
 }
 
@@ -72,7 +74,7 @@ function memberAt(text: string, at: number): Member | undefined {
   if (text.charCodeAt(at) !== quote) return undefined
   const keyEnd = skipString(text, at)
   const start = skipSpace(text, skipSpace(text, keyEnd) + 1)
-  return { key: keyOf(text, at, keyEnd), value: { start, end: skipValue(text, start) } }
+  return { key: keyOf(text, at, keyEnd), start: at, value: { start, end: skipValue(text, start) } }
 }
 
 /** Where the member behind this one would begin. */
@@ -125,4 +127,27 @@ function findMember(text: string, at: number, key: string): Span | undefined {
 export function replaceValue(text: string, path: readonly string[], replacement: string): string {
   const span = findValue(text, path)
   return span === undefined ? text : text.slice(0, span.start) + replacement + text.slice(span.end)
+}
+
+export interface ObjectEdit {
+  /** Members to leave out. */
+  readonly drop?: readonly string[]
+  /** Members to put first, with their values as JSON text; they replace those of the same name. */
+  readonly add?: Readonly<Record<string, string>>
+}
+
+/** The text with members of the object at `path` changed; unchanged where there is none. All other values stay as they are. */
+export function editObject(text: string, path: readonly string[], edit: ObjectEdit): string {
+  const { drop = [], add = {} } = edit
+  const span = findValue(text, path)
+  if (span === undefined || text.charCodeAt(skipSpace(text, span.start)) !== openBrace) return text
+  const kept: string[] = []
+  let dropped = false
+  for (const { key, start, value } of members(text, span.start)) {
+    if (drop.includes(key) || Object.hasOwn(add, key)) dropped = true
+    else kept.push(text.slice(start, value.end))
+  }
+  const added = Object.entries(add).map(([key, value]) => `${JSON.stringify(key)}:${value}`)
+  if (!dropped && added.length === 0) return text
+  return `${text.slice(0, span.start)}{${[...added, ...kept].join(',')}}${text.slice(span.end)}`
 }

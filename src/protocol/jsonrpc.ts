@@ -174,8 +174,13 @@ export const result = (idText: string, value: JsonObject): Response =>
   withId(build({ jsonrpc: '2.0', id: 0, result: value }) as Response, idText)
 
 /** `idText` undefined makes an error without an id, as HTTP-level refusals carry (2025-11-25, Transports, "Sending Messages to the Server"). */
-export const failure = (idText: string | undefined, code: number, message: string): Response => {
-  const error = { code, message }
+export const failure = (
+  idText: string | undefined,
+  code: number,
+  message: string,
+  data?: JsonObject,
+): Response => {
+  const error = { code, message, ...(data && { data }) }
   if (idText !== undefined) {
     return withId(build({ jsonrpc: '2.0', id: 0, error }) as Response, idText)
   }

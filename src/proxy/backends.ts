@@ -7,6 +7,7 @@ import { createHttpClient } from '../backends/http-client.ts'
 import type { BackendOptions } from '../backends/options.ts'
 import { createRpcBackend } from '../backends/rpc.ts'
 import { createSseBackend } from '../backends/sse.ts'
+import { createStatelessBackend } from '../backends/stateless.ts'
 import { createStreamableBackend } from '../backends/streamable.ts'
 import type { Clock } from '../clock.ts'
 import type { Config, McpRoute } from '../config/schema.ts'
@@ -20,6 +21,8 @@ import type { DialectTraits } from '../protocol/dialects.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { createDetection } from './detection.ts'
+import type { Finding } from './detection.ts'
+import { principalOf } from './edge.ts'
 
 export interface Resolved {
   readonly target: Target
@@ -30,10 +33,13 @@ export interface Resolved {
 }
 
 export interface Backends {
-  /** At once where the dialect is known. Throws or rejects with what detection met. */
-  resolve(caller: Caller): Resolved | Promise<Resolved>
+  /**
+   * At once where the dialect is known. `modern`: for a modern client, where the backend may have a dialect of its own for
+   * such. Throws or rejects with what detection met.
+   */
+  resolve(caller: Caller, modern?: boolean): Resolved | Promise<Resolved>
   /** As far as it is known without asking the backend. */
-  known(caller: Caller): Resolved | undefined
+  known(caller: Caller, modern?: boolean): Resolved | undefined
   /** What a route sets on every request to its backend. */
   headers(route: McpRoute, parameters: ParameterValues): Headers
   /** A backend did not behave as its dialect has it: one that was found out is found out anew for this caller. */
@@ -53,14 +59,14 @@ export function createBackends(config: Config, services: Services): Backends {
     if ('backend' in route) all.set(route.name, createRouteBackend(route, config, services))
   }
   return {
-    resolve(caller) {
+    resolve(caller, modern = false) {
       const backend = all.get(caller.route)
       if (backend === undefined) {
         throw new ProxyError('ROUTE_UNKNOWN', `no route "${caller.route}"`)
       }
-      return backend.resolve(caller)
+      return backend.resolve(caller, modern)
     },
-    known: (caller) => all.get(caller.route)?.known(caller),
+    known: (caller, modern = false) => all.get(caller.route)?.known(caller, modern),
     headers(route, parameters) {
       const headers: Record<string, string> = {}
       for (const [name, template] of Object.entries(route.backend.headers)) {
@@ -76,8 +82,8 @@ export function createBackends(config: Config, services: Services): Backends {
 }
 
 interface RouteBackend {
-  known(caller: Caller): Resolved | undefined
-  resolve(caller: Caller): Resolved | Promise<Resolved>
+  known(caller: Caller, modern: boolean): Resolved | undefined
+  resolve(caller: Caller, modern: boolean): Resolved | Promise<Resolved>
   doubt(caller: Caller): void
   close(): Promise<void>
 }
@@ -108,12 +114,14 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
     maxEventBytes: config.limits.event,
     rules: backend.repair,
     origins: backend.origins,
+    principalOf,
     onRepair: (_, rule, line) => repaired(rule, line),
   }
   const sse = createSseBackend(options)
   const speakers: Record<DetectedDialect, BackendDialect> = {
     sse,
     streamable: createStreamableBackend(options),
+    stateless: createStatelessBackend(options),
     rpc: createRpcBackend(options),
   }
   const told = new Set<RuleName>()
@@ -129,7 +137,7 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
   const detection = createDetection()
   const keyOf = ({ principal }: Caller, { url }: Target): string => `${principal}\n${url.href}`
 
-  const ask = async (target: Target, { headers }: Caller): Promise<DetectedDialect> => {
+  const ask = async (target: Target, { headers }: Caller): Promise<Finding> => {
     let stop = (): void => {}
     const { requestTime } = config.limits
     const probing = detect(target, headers, options, requestTime)
@@ -139,11 +147,16 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
       })
       const found = await Promise.race([probing, late])
       log.info(
-        { route: name, dialect: found.dialect, evidence: found.evidence },
+        {
+          route: name,
+          dialect: found.dialect,
+          evidence: found.evidence,
+          ...(found.modern && { modern: true }),
+        },
         'backend detected',
       )
       if (found.spare !== undefined) sse.keep(found.spare)
-      return found.dialect
+      return found
     } catch (reason) {
       const error = ProxyError.from(reason)
       void probing.then(({ spare }) => spare?.stream.close()).catch(() => {})
@@ -162,29 +175,29 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
     stream: dialect === 'sse' ? backend.stream : 'own',
   })
 
-  const known = (caller: Caller): Resolved | undefined => {
+  const known = (caller: Caller, modern: boolean): Resolved | undefined => {
     const target = targetOf(route, caller.parameters)
-    const dialect =
-      backend.dialect === 'auto' ? detection.known(keyOf(caller, target)) : backend.dialect
-    return dialect && resolved(target, dialect)
+    if (backend.dialect !== 'auto') return resolved(target, backend.dialect)
+    const found = detection.known(keyOf(caller, target))
+    return found && resolved(target, modern && found.modern ? 'stateless' : found.dialect)
   }
 
   return {
     known,
-    resolve(caller) {
-      const found = known(caller)
-      if (found !== undefined) return found
+    resolve(caller, modern) {
+      const before = known(caller, modern)
+      if (before !== undefined) return before
       const target = targetOf(route, caller.parameters)
       return detection
         .find(keyOf(caller, target), () => ask(target, caller))
-        .then((dialect) => resolved(target, dialect))
+        .then((found) => resolved(target, modern && found.modern ? 'stateless' : found.dialect))
     },
     doubt(caller) {
       if (backend.dialect !== 'auto') return
       const key = keyOf(caller, targetOf(route, caller.parameters))
-      const dialect = detection.known(key)
-      if (dialect === undefined) return
-      log.warn({ route: name, dialect }, 'backend does not speak as detected')
+      const found = detection.known(key)
+      if (found === undefined) return
+      log.warn({ route: name, dialect: found.dialect }, 'backend does not speak as detected')
       detection.doubt(key)
     },
     close() {

@@ -1,32 +1,50 @@
 // Which conversation serves whom: one for each client session, a pooled one for requests without a session, a common one
 // where the backend keeps one queue for all streams of a user (design, rule 11).
-import { createHash } from 'node:crypto'
+import { createHash, hash } from 'node:crypto'
+import { asksAnything } from '../bridge/capabilities.ts'
+import { faultInAnswers, mayBeAsked } from '../bridge/parking.ts'
 import { ProxyError } from '../errors.ts'
 import type { Caller } from '../frontends/exchange.ts'
+import type { Message, Request } from '../protocol/jsonrpc.ts'
+import { declaredIn, paramsOf } from '../protocol/metadata.ts'
+import type { Declared } from '../protocol/metadata.ts'
 import { Table } from '../table.ts'
 import type { Backends, Resolved } from './backends.ts'
 import { Live } from './live.ts'
 import type { LiveServices, MemberPort } from './live-options.ts'
+import { inOrder } from './parks.ts'
+import type { Park } from './parks.ts'
+import { Pools } from './pools.ts'
+import type { PoolLimits } from './pools.ts'
+
+/** Where one request without a session is served. */
+export interface Seat {
+  readonly live: Live
+  readonly member: string
+  /** It brings answers for this one, which waits for them. */
+  readonly park?: Park
+}
 
 export interface Conversations {
   /** The conversation for a new client session. */
   own(caller: Caller): Live | Promise<Live>
-  /** The conversation for requests of callers without a session; they are its member `single`. */
-  pooled(caller: Caller, single: string): Live | Promise<Live>
+  /** Where a request or notification without a session is served. Throws or rejects with what stands in the way. */
+  pooled(caller: Caller, message: Message): Seat | Promise<Seat>
+  /** Ends what only lasts until we leave. */
+  farewell(): void
   /** Closes pooled conversations not used since `before`, in the clock's ms. */
   reap(before: number): void
   close(): void
 }
 
-/** `most`: pooled conversations that may be open at once; past it the longest idle one is closed. */
 export function createConversations(
   services: LiveServices,
   backends: Backends,
-  most: number,
+  limits: PoolLimits,
 ): Conversations {
   const all = new Table<number, Live>(Number)
   let last = 0
-  const pools = new Table<string, Live>(String)
+  const pools = new Pools(limits)
   /** Conversations on a shared stream, by whose stream it is. */
   const shared = new Table<string, Live>(String)
   /** Who was told to POST where: the same place twice gives a shared stream away. */
@@ -53,7 +71,7 @@ export function createConversations(
     return live
   }
 
-  const create = (resolved: Resolved, caller: Caller, key: string, isPool: boolean): Live => {
+  const create = (resolved: Resolved, caller: Caller, key: string, kind?: Kind): Live => {
     const onEndpoint = (live: Live, url: string): void => {
       if (resolved.stream === 'own') return
       const place = `${key}\n${url}`
@@ -76,14 +94,15 @@ export function createConversations(
       target: resolved.target,
       traits: resolved.traits,
       dialect: resolved.dialect,
-      pooled: isPool,
+      pooled: kind !== undefined,
+      asked: kind?.asked ?? false,
       headers: caller.headers,
       onEndpoint,
       onContradiction: () => backends.doubt(caller),
       onDisconnected: () => leavePlace(live.current),
       onClosed: () => {
         all.delete(number)
-        forget(live, pools, key)
+        if (kind !== undefined) pools.remove(key + kind.key, live)
         forget(live, shared, key)
         leavePlace(live)
       },
@@ -98,47 +117,60 @@ export function createConversations(
     return { key, live: alive(shared, key) }
   }
 
-  const own = (resolved: Resolved, caller: Caller, isPool = false): Live => {
+  const own = (resolved: Resolved, caller: Caller, kind?: Kind): Live => {
     const { live: existing, key } = find(resolved, caller)
     if (existing !== undefined) return existing
-    const live = create(resolved, caller, key, isPool)
+    const live = create(resolved, caller, key, kind)
     if (resolved.stream === 'shared' || sharing.has(caller.route)) shared.set(key, live)
     return live
   }
 
-  const pooled = (resolved: Resolved, caller: Caller, single: string): Live => {
+  const pooled = (resolved: Resolved, caller: Caller, message: Message): Seat => {
+    const { traits } = resolved
+    const declared = declaredIn(message)
+    if (!traits.modern && declared !== undefined && message.kind === 'request') {
+      const state = paramsOf(message)['requestState']
+      if (state !== undefined) return parked(caller, message)
+    }
+    const kind = kindOf(traits.handshake ? declared : undefined)
     const { live: common, key } = find(resolved, caller)
-    const existing = common ?? alive(pools, key)
-    if (existing === undefined) makeRoom()
-    const live = existing ?? own(resolved, caller, true)
-    if (!live.has(single)) live.join(single, singlePort(caller), { single: true })
-    pools.set(key, live)
-    return live
+    let live = common ?? pools.find(key + kind.key, isAlone(kind, declared, message))
+    if (live === undefined) {
+      pools.makeRoom(key + kind.key)
+      live = own(resolved, caller, kind)
+    }
+    if (!live.has(kind.member)) {
+      live.join(kind.member, singlePort(caller), { single: true, declared: kind.declared })
+    }
+    if (common === undefined) pools.add(key + kind.key, live)
+    return { live, member: kind.member }
   }
 
-  /** Pools are opened by whoever sends another header: they must not be without number. */
-  const makeRoom = (): void => {
-    if (pools.size < most) return
-    let longest: Live | undefined
-    for (const { current } of pools.values()) {
-      if (!current.idle || !current.onlySingles) continue
-      if (longest === undefined || current.used < longest.used) longest = current
-    }
-    if (longest === undefined) {
-      const text = `too many callers without a session: limits.sessions is ${most}`
-      throw new ProxyError('LIMIT_REACHED', text, { retryAfter: 5 })
-    }
-    longest.close()
+  const parked = (caller: Caller, message: Request): Seat => {
+    const fault = faultInAnswers(message)
+    if (fault !== undefined) throw new ProxyError('PARAMS_INVALID', fault)
+    const park = services.parks.take(caller, message)
+    return { live: park.live.current, member: park.member, park }
   }
 
-  const resolve = (caller: Caller, use: (resolved: Resolved) => Live): Live | Promise<Live> => {
-    const resolved = backends.resolve(caller)
+  const resolve = <T>(
+    caller: Caller,
+    modern: boolean,
+    use: (resolved: Resolved) => T,
+  ): T | Promise<T> => {
+    const resolved = backends.resolve(caller, modern)
     return resolved instanceof Promise ? resolved.then(use) : use(resolved)
   }
 
   return {
-    own: (caller) => resolve(caller, (resolved) => own(resolved, caller)),
-    pooled: (caller, single) => resolve(caller, (resolved) => pooled(resolved, caller, single)),
+    own: (caller) => resolve(caller, false, (resolved) => own(resolved, caller)),
+    pooled: (caller, message) =>
+      resolve(caller, declaredIn(message) !== undefined, (resolved) =>
+        pooled(resolved, caller, message),
+      ),
+    farewell() {
+      for (const live of all.values()) live.farewell()
+    },
     reap(before) {
       for (const live of all.values()) {
         if (live.onlySingles && live.idle && live.used < before) live.close()
@@ -159,6 +191,34 @@ const streamKey = ({ target }: Resolved, caller: Caller): string =>
 /** Sessions on one backend stream have one home in a fleet: which they are is known by whose stream it is. */
 export const homeOf = (resolved: Resolved | undefined, caller: Caller): string | undefined =>
   resolved === undefined || resolved.stream === 'own' ? undefined : streamKey(resolved, caller)
+
+/** Callers without a session that can share a conversation: those who can be asked the same. */
+interface Kind {
+  readonly key: string
+  /** The member of a conversation that stands for them. */
+  readonly member: string
+  readonly declared: Declared | undefined
+  /** They can be asked something. */
+  readonly asked: boolean
+}
+
+const plain: Kind = { key: '', member: 'single', declared: undefined, asked: false }
+
+function kindOf(declared: Declared | undefined): Kind {
+  if (declared === undefined || Object.keys(declared.capabilities).length === 0) return plain
+  const digest = hash('sha256', inOrder(declared.capabilities), 'base64url')
+  return {
+    key: `\n${digest}`,
+    member: `single ${digest}`,
+    declared,
+    asked: asksAnything(declared.capabilities),
+  }
+}
+
+/** What comes while the request runs would not be known to be for it, were there another one. */
+const isAlone = ({ asked }: Kind, declared: Declared | undefined, message: Message): boolean =>
+  (asked && message.kind === 'request' && mayBeAsked(message.method)) ||
+  declared?.logLevel !== undefined
 
 const singlePort = (caller: Caller): MemberPort => ({
   outlets: [],

@@ -3,9 +3,11 @@ import type { Output } from '../bridge/conversation.ts'
 import type { ProxyError } from '../errors.ts'
 import type { Outlet, Reply } from '../frontends/exchange.ts'
 import { failureOf } from '../frontends/reply.ts'
-import type { Response } from '../protocol/jsonrpc.ts'
+import { readMessage } from '../protocol/jsonrpc.ts'
+import type { Json, Response } from '../protocol/jsonrpc.ts'
 import type { Sink } from '../protocol/passing.ts'
 import { shortId } from '../telemetry/log.ts'
+import type { ExchangeOutcome } from '../telemetry/metrics.ts'
 import type { LiveServices, MemberPort } from './live-options.ts'
 import type { Pending } from './pending.ts'
 
@@ -13,14 +15,14 @@ export class Delivery {
   private readonly services: LiveServices
   private readonly route: string
   private readonly ports: ReadonlyMap<string, MemberPort>
-  private readonly slow: (way: Reply | Outlet) => void
+  private readonly slow: (way: Reply | Outlet, exchange: number | undefined) => void
 
   /** `ports`: the conversation's, as they come and go. `slow` hears of clients that do not keep up. */
   constructor(
     services: LiveServices,
     route: string,
     ports: ReadonlyMap<string, MemberPort>,
-    slow: (way: Reply | Outlet) => void,
+    slow: (way: Reply | Outlet, exchange: number | undefined) => void,
   ) {
     this.services = services
     this.route = route
@@ -36,7 +38,7 @@ export class Delivery {
       this.services.metrics.messageDropped(this.route, 'no-stream')
       return
     }
-    if (!way.send(message)) this.slow(way)
+    if (!way.send(message)) this.slow(way, exchange)
   }
 
   /** Where the large response to an exchange is to go; undefined where its client must have it whole. */
@@ -68,7 +70,7 @@ export class Delivery {
       return
     }
     const outlet = this.ports.get(pending.member)?.outlets.at(-1)
-    if (outlet !== undefined && !outlet.send(response)) this.slow(outlet)
+    if (outlet !== undefined && !outlet.send(response)) this.slow(outlet, undefined)
   }
 
   fail(number: number, error: ProxyError): void {
@@ -81,11 +83,18 @@ export class Delivery {
     }
   }
 
-  ended(
-    pending: Pending,
-    outcome: 'result' | 'error' | 'cancelled' | 'failed',
-    error?: ProxyError,
-  ): void {
+  /** Sends the client of an exchange away with questions. False: its client has gone. */
+  park(number: number, questions: string, state: string): boolean {
+    const pending = this.services.pending.remove(number)
+    if (pending?.reply === undefined) return false
+    this.ended(pending, 'asked')
+    const text = `{"jsonrpc":"2.0","id":${pending.idText},"result":{"resultType":"input_required","inputRequests":${questions},"requestState":"${state}"}}`
+    const read = readMessage(text, JSON.parse(text) as Json)
+    if (read.ok && read.value.kind === 'response') pending.reply.finish(read.value)
+    return true
+  }
+
+  ended(pending: Pending, outcome: ExchangeOutcome, error?: ProxyError): void {
     const { log, metrics, clock } = this.services
     const ms = clock.now() - pending.started
     this.ports.get(pending.member)?.exchangeEnded()

@@ -197,6 +197,8 @@ export function principalOf(headers: Readonly<Record<string, string>>): string {
 function textOf(headers: Readonly<Record<string, string>>, names: readonly string[]): string {
   let text = ''
   for (const name of names) {
+    // Copies of a tool's arguments, which say nothing of who calls it.
+    if (name.startsWith('mcp-param-')) continue
     if (!descriptive.has(name)) text += `${name}:${headers[name]}\n`
   }
   return text

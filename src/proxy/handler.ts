@@ -13,8 +13,12 @@ import type { Tools } from '../frontends/reply.ts'
 import { serveRpc } from '../frontends/rpc.ts'
 import { serveSse, sessionParameter } from '../frontends/sse.ts'
 import { serveStreamable } from '../frontends/streamable.ts'
+import { serveStateless } from '../frontends/stateless.ts'
+import { isModern } from '../protocol/dialects.ts'
 import type { Dialect } from '../protocol/dialects.ts'
 import { isInitialize } from '../protocol/jsonrpc.ts'
+import type { Message } from '../protocol/jsonrpc.ts'
+import { metaOf, revisionKey } from '../protocol/metadata.ts'
 import type { Backends } from './backends.ts'
 import { homeOf } from './conversations.ts'
 import { forwardedHeaders, principalOf } from './edge.ts'
@@ -188,6 +192,8 @@ export class Handler {
         sessionHeader: header !== undefined,
         sessionParameter: parameter !== undefined,
         initialize: body?.messages.some(isInitialize) ?? false,
+        modernHeader: isModern(request.headers['mcp-protocol-version']),
+        modernBody: body?.messages.some(isDeclared) ?? false,
       },
       route.clients,
     )
@@ -258,6 +264,10 @@ export class Handler {
     const { relay } = this.parts
     return {
       hosts: (id) => relay.has(id),
+      parkedAt: ({ body }) => {
+        const [only] = body?.messages ?? []
+        return only?.kind === 'request' ? relay.parkedAt(only) : undefined
+      },
       admits: isSessionOf,
       home: async ({ caller, body }) => {
         const { backends } = this.parts
@@ -327,7 +337,16 @@ export class Handler {
   }
 }
 
-const frontends = { sse: serveSse, streamable: serveStreamable, rpc: serveRpc } as const
+const frontends = {
+  sse: serveSse,
+  streamable: serveStreamable,
+  stateless: serveStateless,
+  rpc: serveRpc,
+} as const
+
+/** Whether a message names its revision: those that open with `initialize` do not. */
+const isDeclared = (message: Message): boolean =>
+  message.kind === 'request' && metaOf(message)[revisionKey] !== undefined
 
 const pathOf = (url: string): string => {
   const end = url.search(/[?#]/)

@@ -9,6 +9,7 @@ import type { Message } from '../protocol/jsonrpc.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Live } from './live.ts'
+import type { Parks } from './parks.ts'
 import type { PendingExchanges } from './pending.ts'
 
 /** What a conversation needs to know of one of its client sessions. */
@@ -29,6 +30,7 @@ export interface LiveServices {
   readonly log: Log
   readonly metrics: Metrics
   readonly pending: PendingExchanges
+  readonly parks: Parks
   /** One counter of exchange numbers for the whole process. */
   readonly ids: { next: number }
   /** The exchange that each message sent belongs to. */
@@ -43,6 +45,8 @@ export interface LiveOptions {
   readonly dialect: BackendDialect
   /** It serves callers without sessions. */
   readonly pooled: boolean
+  /** Its clients can be asked something: the backend's stream must stand before their requests go out. */
+  readonly asked: boolean
   /** Headers for what we send of our own accord. */
   readonly headers: Headers
   /** The backend said where it wants its POSTs. */

@@ -4,8 +4,8 @@ import type {
   BackendListener,
   BackendSession,
   Headers,
+  SendOptions,
   Target,
-  Undelivered,
 } from '../backends/backend.ts'
 import { bridge } from '../bridge/bridge.ts'
 import { createConversation, merge, takeNumber } from '../bridge/conversation.ts'
@@ -14,35 +14,29 @@ import { mayPass } from '../bridge/responses.ts'
 import { restoreOf } from '../bridge/restoring.ts'
 import { ProxyError } from '../errors.ts'
 import type { Caller, Outlet, Reply } from '../frontends/exchange.ts'
-import { isInitialize } from '../protocol/jsonrpc.ts'
 import type { Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
+import type { Declared } from '../protocol/metadata.ts'
 import type { Sink } from '../protocol/passing.ts'
 import { Delivery } from './delivery.ts'
 import type { LiveOptions, LiveServices, MemberPort } from './live-options.ts'
+import {
+  backOff,
+  contradicts,
+  gatherTime,
+  isLasting,
+  strandedOn,
+  wantsToBeAlone,
+} from './live-rules.ts'
+import { Links } from './links.ts'
 import { Order } from './order.ts'
+import { originOf, tooManyParked } from './parks.ts'
+import type { Park } from './parks.ts'
 import type { Owner, Pending } from './pending.ts'
-
-/** Longest pause between two attempts to bring a backend session back, and the first one. */
-const longestBackOff = 30_000
-const firstBackOff = 500
-
-/** What a backend answers that does not speak the dialect it was taken for. */
-const contradictions = new Set<string>([
-  'BACKEND_REFUSED',
-  'BACKEND_NO_ENDPOINT',
-  'BACKEND_ANSWER_INVALID',
-])
-
-/** A message was taken on a stream that has been given up: its answer will not be heard. */
-const strandedOn = (route: string): Undelivered => ({
-  error: new ProxyError('BACKEND_STREAM_ENDED', `the stream of route "${route}" has ended`),
-  mayHaveRun: true,
-})
-
-const shorten = (text: string): string => text.slice(0, 200)
 
 interface Joining {
   readonly single?: boolean
+  /** What the clients declare that a single member is for. */
+  readonly declared?: Pick<Declared, 'capabilities' | 'clientInfo'> | undefined
   readonly restore?: Restore | undefined
 }
 
@@ -55,14 +49,7 @@ export class Live implements Owner {
   private readonly options: LiveOptions
   private readonly conversation: Conversation
   private readonly ports = new Map<string, MemberPort>()
-  /** Open backend sessions: one, or several streams that turned out to be one. The last one is sent to. */
-  private sessions: BackendSession[] = []
-  /** Counts the times that all streams have been given up: what was sent before is not answered after. */
-  private generation = 0
-  /** Sends under way per session, so that a session given up is closed when they have ended. */
-  private readonly sending = new Map<BackendSession, number>()
-  /** Sessions whose stream stands, for the metrics. */
-  private readonly streams = new Set<BackendSession>()
+  private readonly links: Links
   private readonly order: Order
   private readonly delivery: Delivery
   /** Time limits of what we send of our own accord. */
@@ -77,8 +64,10 @@ export class Live implements Owner {
     this.target = options.target
     this.used = services.clock.now()
     this.order = new Order(services.clock)
-    this.delivery = new Delivery(services, options.target.route, this.ports, (way) =>
-      this.slowDown(way),
+    const { onDisconnected, target } = options
+    this.links = new Links({ route: target.route, metrics: services.metrics, onDisconnected })
+    this.delivery = new Delivery(services, options.target.route, this.ports, (way, exchange) =>
+      this.slowDown(way, exchange),
     )
     this.conversation = createConversation(options.traits, services.ids, options.pooled)
   }
@@ -89,7 +78,7 @@ export class Live implements Owner {
 
   /** As `ClientSession.takesBytes`. */
   get takesBytes(): boolean {
-    return !this.closed && !this.conversation.remaps
+    return !this.closed && !this.conversation.remaps && !this.conversation.traits.modern
   }
 
   has(member: string): boolean {
@@ -104,7 +93,14 @@ export class Live implements Owner {
 
   /** Nothing waits for an answer. */
   get idle(): boolean {
-    return this.conversation.exchanges.size === 0 && this.conversation.answering.length === 0
+    const { exchanges, answering, away, listeners } = this.conversation
+    return exchanges.size + answering.length + away.size + listeners.size === 0
+  }
+
+  /** A modern client that can be asked something, or wants to have log messages, has a request under way. */
+  get asking(): boolean {
+    const { exchanges, away } = this.conversation
+    return away.size > 0 || exchanges.values().some(wantsToBeAlone)
   }
 
   /** The conversation that serves the members now. */
@@ -112,9 +108,19 @@ export class Live implements Owner {
     return this.successor === undefined ? this : this.successor.current
   }
 
-  join(member: string, port: MemberPort, { single = false, restore }: Joining = {}): void {
+  join(
+    member: string,
+    port: MemberPort,
+    { single = false, declared, restore }: Joining = {},
+  ): void {
     this.ports.set(member, port)
-    this.run({ type: 'join', member, single, ...(restore && { restore }) })
+    this.run({
+      type: 'join',
+      member,
+      single,
+      ...(declared && { declared }),
+      ...(restore && { restore }),
+    })
     for (let open = 0; open < port.outlets.length; open++) {
       this.run({ type: 'stream', member, open: true })
     }
@@ -129,25 +135,62 @@ export class Live implements Owner {
   }
 
   stream(member: string, open: boolean): void {
-    if (open) for (const session of this.sessions) session.listen?.()
+    if (open) for (const session of this.links.open) session.listen?.()
     this.run({ type: 'stream', member, open })
   }
 
   request(member: string, caller: Caller, message: Request, reply: Reply | undefined): void {
     const number = takeNumber(this.services.ids)
+    const carries = reply?.carries ?? true
+    this.begin(member, caller, message, { number, reply })
+    this.run({ type: 'request', member, message, exchange: number, carries })
+    if (this.conversation.listeners.has(number)) this.listen()
+  }
+
+  /** The client of a request that waits is back, perhaps with answers. */
+  resume(park: Park, caller: Caller, message: Request, reply: Reply): void {
+    const { number, member } = park
+    this.begin(member, caller, message, { number, reply })
+    this.run({ type: 'resume', exchange: number, message, carries: reply.carries })
+  }
+
+  /** Gives up an exchange whose client is away. */
+  giveUp(number: number, why: string): void {
+    this.run({ type: 'expired', exchange: number, error: new ProxyError('CANCELLED', why) })
+  }
+
+  /** Ends what only lasts until we leave. */
+  farewell(): void {
+    this.run({ type: 'farewell' })
+  }
+
+  private begin(
+    member: string,
+    caller: Caller,
+    message: Request,
+    { number, reply }: Pick<Pending, 'number' | 'reply'>,
+  ): void {
+    const { method, idText } = message
     this.use(member, caller)
     this.services.metrics.exchangeStarted()
+    const lasting = isLasting(message)
+    const origin = reply === undefined ? undefined : () => originOf(caller, message)
     this.services.pending.add({
       number,
       member,
-      method: message.method,
+      method,
       reply,
-      idText: message.idText,
+      idText,
+      lasting,
+      origin,
       owner: this,
     })
     this.ports.get(member)?.exchangeStarted()
-    const carries = reply?.carries ?? true
-    this.run({ type: 'request', member, message, exchange: number, carries })
+  }
+
+  /** The backend's own stream is wanted, and comes before requests. */
+  private listen(): void {
+    for (const session of this.links.open) session.listen?.(true)
   }
 
   post(member: string, caller: Caller, message: Notification | Response): void {
@@ -181,11 +224,7 @@ export class Live implements Owner {
     const error = new ProxyError('SHUTTING_DOWN', 'the proxy is shutting down')
     for (const number of this.conversation.exchanges.keys()) this.delivery.fail(number, error)
     for (const { number } of this.conversation.answering) this.delivery.fail(number, error)
-    for (const session of this.sessions) {
-      this.disconnected(session)
-      session.close()
-    }
-    this.sessions = []
+    this.links.close()
     this.options.onClosed()
   }
 
@@ -197,11 +236,8 @@ export class Live implements Owner {
     merge(this.conversation, other.conversation)
     for (const [member, port] of other.ports) this.ports.set(member, port)
     this.order.absorb(other.order)
-    this.sessions.unshift(...other.sessions)
-    for (const [session, count] of other.sending) this.sending.set(session, count)
-    for (const session of other.streams) this.streams.add(session)
+    this.links.absorb(other.links)
     for (const callOff of other.watches) this.watches.add(callOff)
-    other.sessions = []
     other.successor = this
     other.closed = true
     other.options.onClosed()
@@ -228,9 +264,7 @@ export class Live implements Owner {
       case 'send':
         return this.send(output)
       case 'abort':
-        for (const session of new Set([...this.sessions, ...this.sending.keys()])) {
-          session.abort(output.message)
-        }
+        for (const session of this.links.all) session.abort(output.message)
         return
       case 'deliver':
         return this.delivery.deliver(output)
@@ -238,44 +272,62 @@ export class Live implements Owner {
         return this.delivery.finish(output.exchange, output.response)
       case 'fail':
         return this.delivery.fail(output.exchange, output.error)
+      case 'gather':
+        this.services.clock.after(gatherTime, () =>
+          this.current.run({ type: 'gathered', exchange: output.exchange }),
+        )
+        return
+      case 'park':
+        return this.park(output)
+      case 'relisten':
+        this.services.clock.after(backOff(output.losses), () => {
+          if (!this.closed) this.run({ type: 'relisten' })
+        })
+        return
       case 'negotiated':
         return this.ports.get(output.member)?.negotiated(output.revision)
       case 'reopen':
         return this.reopen(output.losses)
       case 'dropped':
-        this.services.metrics.messageDropped(this.target.route, output.reason)
-        this.services.log.debug(
-          { route: this.target.route, reason: output.reason },
-          'message dropped',
-        )
-        this.services.log.trace({ detail: output.detail }, 'message dropped')
+        return this.delivery.dropped(output)
     }
   }
 
+  private park({ exchange, round, questions }: Output & { type: 'park' }): void {
+    const { pending: all, parks } = this.services
+    const pending = all.get(exchange)
+    if (pending?.origin === undefined) return
+    const { member } = pending
+    const park = { number: exchange, live: this as Live, member, round }
+    const state = parks.add(park, pending.origin())
+    if (state !== undefined) this.delivery.park(exchange, questions, state)
+    else this.run({ type: 'expired', exchange, error: tooManyParked() })
+  }
+
   private send(output: Output & { type: 'send' }): void {
-    const { member, message, exchange, repeatable } = output
+    const { member, message, exchange, repeatable, translated } = output
     if (exchange !== undefined) this.watch(message, exchange)
     const headers = this.ports.get(member)?.headers ?? this.options.headers
-    const go = () => this.transmit(message, headers, repeatable, exchange)
+    const options = { headers, repeatable, ...(translated && { translated }) }
+    const go = () => this.transmit(message, options, exchange)
     this.order.run(member, go, message.kind === 'notification')
   }
 
   private async transmit(
     message: Message,
-    headers: Headers,
-    repeatable: boolean,
+    options: SendOptions,
     exchange: number | undefined,
   ): Promise<void> {
     const live = this.current
     if (live.closed) return
     // Called off while it waited behind a notification.
     if (exchange !== undefined && !live.conversation.exchanges.has(exchange)) return
-    const session = live.session(headers)
-    const { generation } = live
-    live.sending.set(session, (live.sending.get(session) ?? 0) + 1)
-    const failed = await session.send(message, { headers, repeatable })
-    const stale = this.current === live && live.generation !== generation
-    this.current.sent(session)
+    const session = live.session(options.headers)
+    const { generation } = live.links
+    live.links.begin(session)
+    const failed = await session.send(message, options)
+    const stale = this.current === live && live.links.generation !== generation
+    this.current.links.end(session)
     if (failed === undefined && !(stale && this.options.traits.oneStream)) {
       if (exchange !== undefined) this.current.run({ type: 'delivered', exchange })
       return
@@ -284,7 +336,7 @@ export class Live implements Owner {
     if (error.code === 'BACKEND_UNREACHABLE' || error.code === 'BACKEND_NO_ENDPOINT') {
       this.services.metrics.backendConnected(this.target.route, 'failed')
     }
-    if (isInitialize(message) && contradictions.has(error.code)) this.options.onContradiction()
+    if (contradicts(message, error)) this.options.onContradiction()
     if (exchange === undefined) {
       this.services.log.warn({ route: this.target.route, err: error }, 'message not taken')
     }
@@ -295,7 +347,7 @@ export class Live implements Owner {
   private watch(message: Message, exchange: number): void {
     this.services.carriers.set(message, exchange)
     const { clock, pending, ownTime } = this.services
-    if (pending.get(exchange) !== undefined) return
+    if (pending.get(exchange) !== undefined || isLasting(message)) return
     const callOff = clock.after(ownTime, () => {
       this.watches.delete(callOff)
       const live = this.current
@@ -307,56 +359,26 @@ export class Live implements Owner {
     this.watches.add(callOff)
   }
 
-  /** A send has ended; the session is closed if it has been given up meanwhile. */
-  private sent(session: BackendSession): void {
-    const left = (this.sending.get(session) ?? 1) - 1
-    this.sending.set(session, left)
-    if (left > 0 || this.sessions.includes(session)) return
-    this.sending.delete(session)
-    this.disconnected(session)
-    session.close()
-  }
-
   private session(headers: Headers): BackendSession {
-    const open = this.sessions.at(-1)
+    const open = this.links.open.at(-1)
     if (open !== undefined) return open
     const listener: BackendListener = {
       message: (message, inAnswerTo) => this.current.hear(message, inAnswerTo),
       pass: (inAnswerTo, length) => this.current.pass(inAnswerTo, length),
       endpoint: (url) => {
-        this.connected(session)
+        this.current.links.connected(session)
         this.options.onEndpoint(this.current, url)
       },
       stray: (text) => this.current.run({ type: 'stray', text }),
-      trouble: (text) => this.trouble(text),
+      trouble: (text) => this.delivery.trouble(text),
       gone: (error) => this.current.gone(session, error),
     }
     const session = this.options.dialect.open(this.target, headers, listener)
-    this.sessions.push(session)
-    if ([...this.ports.values()].some(({ outlets }) => outlets.length > 0)) session.listen?.()
+    this.links.add(session)
+    const { asked } = this.options
+    if (asked || this.conversation.listeners.size > 0) session.listen?.(true)
+    else if ([...this.ports.values()].some(({ outlets }) => outlets.length > 0)) session.listen?.()
     return session
-  }
-
-  /** What the backend said may hold a user's data: it is shown at `trace` only. */
-  private trouble(text: string): void {
-    const { log } = this.services
-    log.warn({ route: this.target.route }, 'the backend sent something unreadable, or an error')
-    log.trace({ route: this.target.route, text: shorten(text) }, 'backend trouble')
-  }
-
-  /** A backend stream stands: counted once, until it is retired. */
-  private connected(session: BackendSession): void {
-    if (this.streams.has(session)) return
-    this.streams.add(session)
-    this.services.metrics.backendConnected(this.target.route, 'ok')
-    this.services.metrics.streamOpened(this.target.route, 'backend')
-  }
-
-  private disconnected(session: BackendSession): void {
-    this.options.onDisconnected()
-    if (this.streams.delete(session)) {
-      this.services.metrics.streamClosed(this.target.route, 'backend')
-    }
   }
 
   private hear(message: Message, inAnswerTo: Message | undefined): void {
@@ -385,39 +407,32 @@ export class Live implements Owner {
 
   /** One of our streams has ended; the conversation goes on as long as another one hears the same queue. */
   private gone(session: BackendSession, error: ProxyError): void {
-    const ours = this.sessions.includes(session)
-    this.retire(session)
+    const last = this.links.retire(session)
     this.services.log.info({ route: this.target.route, err: error }, 'backend session ended')
-    if (!ours || this.sessions.length > 0) return
-    this.generation++
-    this.run({ type: 'gone', error })
-  }
-
-  private retire(session: BackendSession): void {
-    this.sessions = this.sessions.filter((each) => each !== session)
-    this.disconnected(session)
-    if ((this.sending.get(session) ?? 0) > 0) return
-    this.sending.delete(session)
-    session.close()
+    if (last) this.run({ type: 'gone', error })
   }
 
   private reopen(losses: number): void {
-    for (const session of this.sessions) this.retire(session)
-    this.generation++
-    const pause = losses === 0 ? 0 : Math.min(longestBackOff, firstBackOff * 2 ** (losses - 1))
+    this.links.retireAll()
     this.callOffReopen?.()
-    this.callOffReopen = this.services.clock.after(pause, () => {
+    this.callOffReopen = this.services.clock.after(backOff(losses), () => {
       if (!this.closed) this.run({ type: 'reopened' })
     })
   }
 
-  /** A slow client stops its backend, unless others listen to the same stream: then its buffer's limit stops it. */
-  private slowDown(way: Reply | Outlet): void {
-    if (this.members > 1) return
-    const { sessions } = this
-    for (const session of sessions) session.pause()
+  /**
+   * A slow client stops its backend: its own answer, or all of the session. Where others listen to the same stream, its
+   * buffer's limit stops it.
+   */
+  private slowDown(way: Reply | Outlet, number: number | undefined): void {
+    const { traits, pooled } = this.options
+    if (this.members > 1 || (pooled && traits.oneStream)) return
+    const exchange = number === undefined ? undefined : this.conversation.exchanges.get(number)
+    const only = pooled ? exchange?.wire : undefined
+    const { open } = this.links
+    for (const session of open) session.pause(only)
     way.onceDrained(() => {
-      for (const session of sessions) session.resume()
+      for (const session of open) session.resume(only)
     })
   }
 }

@@ -2,6 +2,7 @@
 import type { Clock } from '../clock.ts'
 import type { Reply } from '../frontends/exchange.ts'
 import { Table } from '../table.ts'
+import type { Origin } from './parks.ts'
 
 export interface Pending {
   readonly number: number
@@ -10,7 +11,11 @@ export interface Pending {
   /** Undefined: the answer goes to the member's standing stream. */
   readonly reply: Reply | undefined
   readonly idText: string
+  /** Who asked for what, for a request that may have to wait for its client. */
+  readonly origin: (() => Origin) | undefined
   readonly started: number
+  /** It lasts as long as its client wants: it has no time limit, and nobody waits for its end. */
+  readonly lasting: boolean
   /** Moved on by every word from the backend. */
   deadline: number
   readonly owner: Owner
@@ -25,6 +30,7 @@ export interface Owner {
 }
 
 export interface PendingExchanges {
+  /** Those that somebody waits for. */
   readonly size: number
   add(pending: Omit<Pending, 'deadline' | 'started'>): void
   get(number: number): Pending | undefined
@@ -39,6 +45,7 @@ export interface PendingExchanges {
 /** `time`: ms that an exchange may wait without any word from the backend. */
 export function createPendingExchanges(clock: Clock, time: number): PendingExchanges {
   const all = new Table<number, Pending>(Number)
+  let lasting = 0
   const byReply = new WeakMap<Reply, number>()
   const stop = clock.every(Math.min(1000, time), () => {
     const now = clock.now()
@@ -46,19 +53,23 @@ export function createPendingExchanges(clock: Clock, time: number): PendingExcha
   })
   return {
     get size() {
-      return all.size
+      return all.size - lasting
     },
     add(pending) {
       const started = clock.now()
-      all.set(pending.number, { ...pending, started, deadline: started + time })
+      const deadline = pending.lasting ? Infinity : started + time
+      if (pending.lasting) lasting++
+      all.set(pending.number, { ...pending, started, deadline })
       if (pending.reply !== undefined) byReply.set(pending.reply, pending.number)
     },
     get: (number) => all.get(number),
     extend(pending) {
-      pending.deadline = clock.now() + time
+      if (!pending.lasting) pending.deadline = clock.now() + time
     },
     remove(number) {
-      return all.delete(number)
+      const pending = all.delete(number)
+      if (pending?.lasting === true) lasting--
+      return pending
     },
     abandon(reply, cancels) {
       const pending = all.get(byReply.get(reply) ?? -1)

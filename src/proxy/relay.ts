@@ -4,6 +4,7 @@ import { randomBytes, randomInt } from 'node:crypto'
 import type { Clock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
 import type { Caller, Relay, Reply } from '../frontends/exchange.ts'
+import type { Message, Request } from '../protocol/jsonrpc.ts'
 import type { Headers } from '../backends/backend.ts'
 import type { Restore, SessionRecord, SessionStore } from '../sessions/store.ts'
 import { Table } from '../table.ts'
@@ -11,10 +12,12 @@ import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Backends } from './backends.ts'
 import { createConversations } from './conversations.ts'
+import type { Seat } from './conversations.ts'
 import { identityOf } from './edge.ts'
-import type { Live } from './live.ts'
 import type { LiveServices } from './live-options.ts'
+import { createParks } from './parks.ts'
 import { createPendingExchanges } from './pending.ts'
+import type { RequestStates } from './request-state.ts'
 import { Session } from './session.ts'
 import type { SessionServices } from './session.ts'
 
@@ -32,13 +35,22 @@ export interface RelayServices {
     readonly requestTime: number
     readonly idleTime: number
     readonly sessions: number
+    readonly sessionsPerPrincipal: number
+    readonly parked: number
+    readonly parkTime: number
   }
+  /** Seals what modern clients bring back. */
+  readonly states: RequestStates
+  /** Our id in a fleet; empty where there is none. */
+  readonly replica: string
 }
 
 export interface RunningRelay extends Relay {
   /** Exchanges that wait for their answers. */
   readonly exchanges: number
   readonly sessions: number
+  /** The replica that a request without a session brings answers for, where that is another one. */
+  parkedAt(message: Request): string | undefined
   has(id: string): boolean
   /** Goes on with a session that another process has served. */
   adopt(record: SessionRecord, headers: Headers, restore: Restore | undefined): void
@@ -63,23 +75,23 @@ const reapInterval = 5000
 /** ms that a backend may take for a handshake of ours; a sleeping one takes most of it to wake. */
 const ownTime = 90_000
 
-/** The member that stands for all requests without a session. */
-const single = 'single'
-
 export function createRelay(services: RelayServices): RunningRelay {
   const { clock, log, metrics, store, limits } = services
   const pending = createPendingExchanges(clock, limits.requestTime)
+  const { states, replica } = services
+  const parks = createParks({ clock, states, limits, replica })
   const liveServices: LiveServices = {
     clock,
     log,
     metrics,
     pending,
+    parks,
     // A random start, so that two processes in front of one backend hardly ever use the same numbers at a time.
     ids: { next: randomInt(1, 2 ** 30) },
     carriers: new WeakMap(),
     ownTime: Math.min(limits.requestTime, ownTime),
   }
-  const conversations = createConversations(liveServices, services.backends, limits.sessions)
+  const conversations = createConversations(liveServices, services.backends, limits)
   const sessions = new Table<string, Session>(String)
   /** Replies whose client has gone, perhaps before their conversation was found. */
   const gone = new WeakSet<Reply>()
@@ -117,25 +129,26 @@ export function createRelay(services: RelayServices): RunningRelay {
     end,
   }
 
-  /** The conversation for a request without a session; detection may have to come first. */
+  /** Finds where a message without a session is served; detection may have to come first. */
   const withPool = (
     caller: Caller,
-    use: (live: Live) => void,
+    message: Message,
+    use: (seat: Seat) => void,
     fail: (error: ProxyError) => void,
   ): void => {
-    let found: Live | Promise<Live>
+    let found: Seat | Promise<Seat>
     try {
-      found = conversations.pooled(caller, single)
+      found = conversations.pooled(caller, message)
     } catch (error) {
       fail(ProxyError.from(error))
       return
     }
     if (found instanceof Promise) {
       found.then(
-        (live) => use(live.current),
+        (seat) => use({ ...seat, live: seat.live.current }),
         (error: unknown) => fail(ProxyError.from(error)),
       )
-    } else use(found.current)
+    } else use({ ...found, live: found.live.current })
   }
 
   return {
@@ -158,6 +171,7 @@ export function createRelay(services: RelayServices): RunningRelay {
       sessions.set(id, session)
       return session
     },
+    parkedAt: (message) => parks.elsewhere(message),
     has: (id) => sessions.has(id),
     adopt(record, headers, restore) {
       if (sessions.has(record.id)) return
@@ -180,14 +194,17 @@ export function createRelay(services: RelayServices): RunningRelay {
       return session
     },
     single(caller, message, reply) {
-      const use = (live: Live): void => {
-        if (!gone.has(reply)) live.request(single, caller, message, reply)
+      const use = ({ live, member, park }: Seat): void => {
+        if (gone.has(reply)) {
+          if (park !== undefined) live.giveUp(park.number, 'the client has gone')
+        } else if (park === undefined) live.request(member, caller, message, reply)
+        else live.resume(park, caller, message, reply)
       }
       if (draining) {
         reply.fail(new ProxyError('SHUTTING_DOWN', 'this replica is shutting down'))
         return
       }
-      withPool(caller, use, (error) => reply.fail(error))
+      withPool(caller, message, use, (error) => reply.fail(error))
     },
     abandonSingle(reply) {
       gone.add(reply)
@@ -196,12 +213,14 @@ export function createRelay(services: RelayServices): RunningRelay {
     singlePost(caller, message) {
       withPool(
         caller,
-        (live) => live.post(single, caller, message),
+        message,
+        ({ live, member }) => live.post(member, caller, message),
         (error) => log.warn({ route: caller.route, err: error }, 'message not taken'),
       )
     },
     async drain(ms, busy = () => false) {
       draining = true
+      conversations.farewell()
       if (pending.size === 0 && !busy()) return
       await new Promise<void>((resolve) => {
         const stopLooking = clock.every(50, () => pending.size === 0 && !busy() && done())
@@ -219,6 +238,7 @@ export function createRelay(services: RelayServices): RunningRelay {
       await Promise.all(sessions.keys().map((id) => end(id, retryHint)))
       conversations.close()
       pending.close()
+      parks.close()
       await store.close()
     },
   }

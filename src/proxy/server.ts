@@ -1,4 +1,5 @@
 // The HTTP server and its life: what it is made of, how it starts and how it stops.
+import { randomBytes } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -16,6 +17,7 @@ import { Handler } from './handler.ts'
 import { createPassthrough } from './passthrough.ts'
 import type { Passthrough } from './passthrough.ts'
 import { createRelay } from './relay.ts'
+import { createRequestStates, keyLength } from './request-state.ts'
 import type { Services } from './services.ts'
 
 export type { Services } from './services.ts'
@@ -40,6 +42,7 @@ export async function startProxy(config: Config, services: Services): Promise<Ru
     config.store.type === 'redis'
       ? await createFleet({ config: config.store, limits, clock, log })
       : undefined
+  const secret = randomBytes(keyLength)
   const relay = createRelay({
     clock,
     log,
@@ -51,6 +54,8 @@ export async function startProxy(config: Config, services: Services): Promise<Ru
       homeOf: (caller) => homeOf(backends.known(caller), caller),
     }),
     limits,
+    states: createRequestStates(() => fleet?.secret ?? secret),
+    replica: fleet?.id ?? '',
   })
   const keeper = createKeeper(clock)
   const passthroughs = new Map<string, Passthrough>()

@@ -112,6 +112,8 @@ export type KeyKind =
   | 'mail'
   /** The replica that serves all sessions of a shared backend stream. */
   | 'home'
+  /** What the fleet seals with. */
+  | 'secret'
 
 const owners: Readonly<Record<KeyKind, string>> = {
   session: 's',
@@ -120,6 +122,7 @@ const owners: Readonly<Record<KeyKind, string>> = {
   alive: 'r',
   mail: 'r',
   home: 'h',
+  secret: 'f',
 }
 
 /** Every key of ours is made here. */

@@ -2,8 +2,8 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
 import type { Dialect } from '../protocol/dialects.ts'
 
-/** How an exchange ended: answered, answered with an error, or left by the client. */
-export type ExchangeOutcome = 'result' | 'error' | 'cancelled' | 'failed'
+/** How an exchange ended: answered, answered with an error, left by the client, or sent away with questions. */
+export type ExchangeOutcome = 'result' | 'error' | 'cancelled' | 'failed' | 'asked'
 export type ConnectOutcome = 'ok' | 'failed'
 /** Which side of the proxy a stream is on. */
 export type Side = 'client' | 'backend'
@@ -38,6 +38,8 @@ export interface Metrics {
 const rpcMethods = new Set([
   'initialize',
   'ping',
+  'server/discover',
+  'subscriptions/listen',
   'server/discover',
   'tools/list',
   'tools/call',

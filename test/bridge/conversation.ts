@@ -19,6 +19,8 @@ t.test('merging moves everything', async (t) => {
   from.exchanges.set(50, {
     member: 'b',
     request: req(1, 'x'),
+    declared: undefined,
+    translated: false,
     wire: req(1, 'x'),
     carries: true,
     token: undefined,

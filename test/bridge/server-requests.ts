@@ -1,5 +1,6 @@
 import t from 'tap'
-import { ask, deliver } from '../../src/bridge/server-requests.ts'
+import { deliver } from '../../src/bridge/questions.ts'
+import { ask } from '../../src/bridge/server-requests.ts'
 import { opened, texts, types } from '../fixtures/bridged.ts'
 import type { Talk } from '../fixtures/bridged.ts'
 import { message, note, req, res } from '../fixtures/conversing.ts'

@@ -61,6 +61,8 @@ t.test('a file with one route gets every default', async (t) => {
       sessions: 10_000,
       sessionsPerPrincipal: 1000,
       streams: 10_000,
+      parked: 1000,
+      parkTime: 300_000,
       replayEvents: 256,
       replayBytes: 1024 ** 2,
       buffer: 4 * 1024 ** 2,
@@ -68,7 +70,7 @@ t.test('a file with one route gets every default', async (t) => {
     },
   })
   const [route] = routes as [McpRoute]
-  t.match(route, { name: 'a', path: { text: '/a' }, clients: ['sse', 'streamable', 'rpc'] })
+  t.match(route, { name: 'a', path: { text: '/a' }, clients: ['sse', 'streamable', 'stateless', 'rpc'] })
   t.equal(route.messages, undefined)
   const { url, ...options } = route.backend
   t.equal(url.text, 'http://b')
@@ -132,7 +134,7 @@ routes:
     path: /b
     backend:
       url: foo
-      dialect: stateless
+      dialect: websocket
       headers: { x: "\${NOWHERE}" }
 `
   t.strictSame(problems(text), [
@@ -145,7 +147,7 @@ routes:
     'proxy.yaml:7:5: routes[0].backnd: unknown key "backnd"; did you mean "backend"?',
     'proxy.yaml:8:11: routes[1].name: routes[0] is named "a" too; names must be unique',
     'proxy.yaml:11:12: routes[1].backend.url: not an absolute URL: "foo"',
-    'proxy.yaml:12:16: routes[1].backend.dialect: this version speaks sse, streamable and rpc to backends',
+    'proxy.yaml:12:16: routes[1].backend.dialect: expected one of auto, sse, streamable, stateless, rpc but found "websocket"',
     'proxy.yaml:13:21: routes[1].backend.headers.x: the environment variable NOWHERE is not set and has no default',
   ])
 })
@@ -196,7 +198,7 @@ t.test('problems say what was expected, found and meant', async (t) => {
     [file('origins: ["https://a/b"]'), /origins\[0\]: not an origin like/],
     [file('hosts: ["a:80"]'), /hosts\[0\]: not a host name without scheme and port/],
     [file('constructor: 1'), /constructor: unknown key "constructor"/],
-    [backend('dialect: stateless'), /this version speaks sse, streamable and rpc to backends/],
+    [backend('dialect: websocket'), /dialect: expected one of auto, sse, streamable, stateless, rpc/],
     [backend('origins: ["*"]'), /origins\[0\]: not an origin/],
     [
       backend('repair: { Indented_Fields: true }'),

@@ -9,6 +9,8 @@ const facts = (over: Partial<RequestFacts>): RequestFacts => ({
   accept: undefined,
   sessionHeader: false,
   sessionParameter: false,
+  modernHeader: false,
+  modernBody: false,
   initialize: false,
   ...over,
 })

@@ -59,14 +59,6 @@ t.test('a failure has the status that tells of it', async (t) => {
   t.match(JSON.parse(body), { id: 1, error: { code: -32000, message: 'nobody there' } })
 })
 
-t.test('server/discover is answered here, and nobody is asked', async (t) => {
-  const { url, relay } = await front(t, serveRpc)
-  const { status, body } = await postJson(url, call(5, 'server/discover'))
-  t.equal(status, 200)
-  t.match(JSON.parse(body), { id: 5, error: { code: -32601 } })
-  t.same(relay.asked, [])
-})
-
 t.test('a client that goes before its answer has called its request off', async (t) => {
   const { url, relay, asked } = await front(t, serveRpc)
   const going = new AbortController()

@@ -4,6 +4,7 @@ import { ProxyError } from '../../src/errors.ts'
 import type { Caller } from '../../src/frontends/exchange.ts'
 import type { Backends, Resolved } from '../../src/proxy/backends.ts'
 import { createConversations } from '../../src/proxy/conversations.ts'
+import type { Conversations } from '../../src/proxy/conversations.ts'
 import type { Live } from '../../src/proxy/live.ts'
 import { dialects } from '../../src/protocol/dialects.ts'
 import {
@@ -16,6 +17,11 @@ import {
   target,
   turn,
 } from '../fixtures/conversing.ts'
+
+const ping = req(1, 'ping')
+const seat = (all: Conversations, who: Caller) => all.pooled(who, ping)
+/** The conversation of a caller without a session. */
+const poolOf = async (all: Conversations, who: Caller): Promise<Live> => (await seat(all, who)).live
 
 const ann = caller()
 const bob = caller({ principal: 'bob' })
@@ -36,7 +42,7 @@ function setUp(t: Test, over: Partial<Resolved> = {}, wait?: Promise<unknown>) {
     doubt: () => undefined,
     close: async () => undefined,
   }
-  const all = createConversations(services, backends, 100)
+  const all = createConversations(services, backends, { sessions: 100, sessionsPerPrincipal: 10 })
   t.teardown(() => all.close())
   let members = 0
   const join = (live: Live): string => {
@@ -75,19 +81,19 @@ t.test('each client session has a conversation of its own', async (t) => {
 
 t.test('requests without a session share one, by who is asking', async (t) => {
   const { all } = setUp(t)
-  const pool = await all.pooled(ann, 'single')
-  t.equal(await all.pooled(ann, 'single'), pool)
+  const pool = await poolOf(all, ann)
+  t.equal(await poolOf(all, ann), pool)
   t.equal(pool.members, 1, 'they are one member of it')
-  t.not(await all.pooled(bob, 'single'), pool)
-  t.not(await all.pooled(caller({ route: 'other' }), 'single'), pool)
+  t.not(await poolOf(all, bob), pool)
+  t.not(await poolOf(all, caller({ route: 'other' })), pool)
   t.not(await all.own(ann), pool, 'client sessions do not')
 })
 
 t.test('a pooled conversation that has closed is replaced', async (t) => {
   const { all } = setUp(t)
-  const pool = await all.pooled(ann, 'single')
+  const pool = await poolOf(all, ann)
   pool.close()
-  const next = await all.pooled(ann, 'single')
+  const next = await poolOf(all, ann)
   t.not(next, pool)
   t.equal(next.closed, false)
 })
@@ -99,7 +105,7 @@ t.test('two sessions that are told the same endpoint share a stream from then on
   t.equal(two.live.current, one.live, 'the older one goes on')
   t.equal(one.live.members, 2)
   t.equal(await all.own(ann), one.live, 'and serves whoever comes next')
-  t.equal(await all.pooled(ann, 'single'), one.live, 'without a session too')
+  t.equal(await poolOf(all, ann), one.live, 'without a session too')
   t.not(await all.own(bob), one.live, 'but nobody else')
 
   const result = { protocolVersion: '2025-06-18' }
@@ -148,7 +154,7 @@ t.test('the configuration may say whether streams are shared', async (t) => {
     const { all, dialect, join } = setUp(t, { stream: 'shared' })
     const one = await all.own(ann)
     t.equal(await all.own(ann), one)
-    t.equal(await all.pooled(ann, 'single'), one)
+    t.equal(await poolOf(all, ann), one)
     t.not(await all.own(bob), one)
     one.request(join(one), ann, req(1, 'ping'), keptReply())
     await turn()
@@ -174,17 +180,17 @@ t.test('a shared conversation that has closed is replaced', async (t) => {
 t.test('where the dialect must be found out first, all wait for that', async (t) => {
   let found: (() => void) | undefined
   const { all } = setUp(t, {}, new Promise<void>((resolve) => (found = resolve)))
-  const [one, two] = [all.pooled(ann, 'single'), all.pooled(ann, 'single')]
+  const [one, two] = [seat(all, ann), seat(all, ann)]
   t.ok(one instanceof Promise)
   found?.()
-  t.equal(await one, await two)
+  t.equal((await one).live, (await two).live)
 })
 
 t.test('a dialect that is not found out is the error of who asked', async (t) => {
   const error = new ProxyError('BACKEND_REFUSED', 'speaks nothing known')
   const { all } = setUp(t, {}, Promise.reject(error))
   await t.rejects(Promise.resolve(all.own(ann)), { code: 'BACKEND_REFUSED' })
-  await t.rejects(Promise.resolve(all.pooled(ann, 'single')), { code: 'BACKEND_REFUSED' })
+  await t.rejects(poolOf(all, ann), { code: 'BACKEND_REFUSED' })
 })
 
 t.test('pooled conversations go when they have been idle, others stay', async (t) => {
@@ -192,12 +198,12 @@ t.test('pooled conversations go when they have been idle, others stay', async (t
   const { clock } = services
   const own = await all.own(ann)
   join(own)
-  const idle = await all.pooled(ann, 'single')
-  const busy = await all.pooled(bob, 'single')
+  const idle = await poolOf(all, ann)
+  const busy = await poolOf(all, bob)
   const reply = keptReply(false)
   busy.request('single', bob, req(1, 'ping'), reply)
   clock.advance(10_000)
-  const fresh = await all.pooled(caller({ principal: 'eve' }), 'single')
+  const fresh = await poolOf(all, caller({ principal: 'eve' }))
   all.reap(clock.now() - 5000)
   t.same(
     [own, idle, busy, fresh].map(({ closed }) => closed),
@@ -208,7 +214,7 @@ t.test('pooled conversations go when they have been idle, others stay', async (t
 
 t.test('closing closes them all', async (t) => {
   const { all, join } = setUp(t)
-  const lives = [await all.own(ann), await all.pooled(bob, 'single')]
+  const lives = [await all.own(ann), await poolOf(all, bob)]
   lives.forEach(join)
   all.close()
   for (const live of lives) t.equal(live.closed, true)

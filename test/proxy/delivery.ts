@@ -56,7 +56,16 @@ function stage(outlets: KeptOutlet[] = []) {
   }
   const begin = (number: number, reply?: Reply): void => {
     const idText = String(number)
-    services.pending.add({ number, member: 'a', method: 'tools/call', reply, idText, owner })
+    const waits = { lasting: false, origin: undefined }
+    services.pending.add({
+      number,
+      member: 'a',
+      method: 'tools/call',
+      reply,
+      idText,
+      owner,
+      ...waits,
+    })
     services.metrics.exchangeStarted()
     port.exchangeStarted()
   }

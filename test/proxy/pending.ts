@@ -17,8 +17,17 @@ function setUp(time = 10_000) {
     },
     abandon: ({ number }, cancels) => void abandoned.push([number, cancels]),
   }
-  const add = (number: number, reply?: Pending['reply']) =>
-    pending.add({ number, member: 'a', method: 'tools/call', reply, idText: '"x"', owner })
+  const add = (number: number, reply?: Pending['reply'], lasting = false) =>
+    pending.add({
+      number,
+      member: 'a',
+      method: 'tools/call',
+      reply,
+      idText: '"x"',
+      origin: undefined,
+      lasting,
+      owner,
+    })
   return { clock, pending, expired, abandoned, add }
 }
 
@@ -102,4 +111,17 @@ t.test('closing forgets all and stops looking', async (t) => {
   t.equal(clock.waiting, 0)
   clock.advance(60_000)
   t.same(expired, [])
+})
+
+t.test('what lasts has no time limit, and nobody waits for it', (t) => {
+  const { clock, pending, add, expired } = setUp()
+  add(1, undefined, true)
+  t.equal(pending.size, 0)
+  const lasting = pending.get(1)
+  if (lasting !== undefined) pending.extend(lasting)
+  clock.advance(3_600_000)
+  t.same(expired, [])
+  t.equal(pending.remove(1)?.number, 1)
+  t.equal(pending.size, 0)
+  t.end()
 })

@@ -3,6 +3,7 @@ import type { Test } from 'tap'
 import { ProxyError } from '../../src/errors.ts'
 import type { Backends } from '../../src/proxy/backends.ts'
 import { createRelay } from '../../src/proxy/relay.ts'
+import { createRequestStates, keyLength } from '../../src/proxy/request-state.ts'
 import { dialects } from '../../src/protocol/dialects.ts'
 import { createMemoryStore } from '../../src/sessions/memory-store.ts'
 import {
@@ -41,7 +42,16 @@ function setUp(t: Test, sessions = 10, resolve?: Resolve) {
       doubt: () => undefined,
       close: async () => undefined,
     },
-    limits: { requestTime, idleTime, sessions },
+    limits: {
+      requestTime,
+      idleTime,
+      sessions,
+      sessionsPerPrincipal: sessions,
+      parked: 10,
+      parkTime: 60_000,
+    },
+    states: createRequestStates(() => Buffer.alloc(keyLength)),
+    replica: '',
   })
   t.teardown(() => relay.close())
   return { relay, dialect, services, clock: services.clock }
@@ -257,7 +267,7 @@ t.test('closing ends every session with a hint to come back, and leaves no timer
   for (const session of dialect.sessions) t.equal(session.closed, true)
   t.equal(relay.sessions, 0)
   t.equal(relay.exchanges, 0)
-  t.same(clock.due, [1000], 'but that of the exchanges which the test itself has made')
+  t.same(clock.due, [1000, 1000], 'but those of the exchanges and parks which the test itself has made')
 })
 
 t.test('the number of sessions stands in the metrics', async (t) => {
