@@ -94,6 +94,21 @@ export class Delivery {
     return true
   }
 
+  /** A message that nobody can have. */
+  dropped({ reason, detail }: Output & { type: 'dropped' }): void {
+    const { log, metrics } = this.services
+    metrics.messageDropped(this.route, reason)
+    log.debug({ route: this.route, reason }, 'message dropped')
+    log.trace({ detail }, 'message dropped')
+  }
+
+  /** What the backend said may hold a user's data: it is shown at `trace` only. */
+  trouble(text: string): void {
+    const { log } = this.services
+    log.warn({ route: this.route }, 'the backend sent something unreadable, or an error')
+    log.trace({ route: this.route, text: text.slice(0, 200) }, 'backend trouble')
+  }
+
   ended(pending: Pending, outcome: ExchangeOutcome, error?: ProxyError): void {
     const { log, metrics, clock } = this.services
     const ms = clock.now() - pending.started

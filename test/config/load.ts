@@ -70,7 +70,11 @@ t.test('a file with one route gets every default', async (t) => {
     },
   })
   const [route] = routes as [McpRoute]
-  t.match(route, { name: 'a', path: { text: '/a' }, clients: ['sse', 'streamable', 'stateless', 'rpc'] })
+  t.match(route, {
+    name: 'a',
+    path: { text: '/a' },
+    clients: ['sse', 'streamable', 'stateless', 'rpc'],
+  })
   t.equal(route.messages, undefined)
   const { url, ...options } = route.backend
   t.equal(url.text, 'http://b')
@@ -198,7 +202,10 @@ t.test('problems say what was expected, found and meant', async (t) => {
     [file('origins: ["https://a/b"]'), /origins\[0\]: not an origin like/],
     [file('hosts: ["a:80"]'), /hosts\[0\]: not a host name without scheme and port/],
     [file('constructor: 1'), /constructor: unknown key "constructor"/],
-    [backend('dialect: websocket'), /dialect: expected one of auto, sse, streamable, stateless, rpc/],
+    [
+      backend('dialect: websocket'),
+      /dialect: expected one of auto, sse, streamable, stateless, rpc/,
+    ],
     [backend('origins: ["*"]'), /origins\[0\]: not an origin/],
     [
       backend('repair: { Indented_Fields: true }'),

@@ -267,7 +267,11 @@ t.test('closing ends every session with a hint to come back, and leaves no timer
   for (const session of dialect.sessions) t.equal(session.closed, true)
   t.equal(relay.sessions, 0)
   t.equal(relay.exchanges, 0)
-  t.same(clock.due, [1000, 1000], 'but those of the exchanges and parks which the test itself has made')
+  t.same(
+    clock.due,
+    [1000, 1000],
+    'but those of the exchanges and parks which the test itself has made',
+  )
 })
 
 t.test('the number of sessions stands in the metrics', async (t) => {
