@@ -28,8 +28,10 @@ export interface House {
   hosts(sessionId: string): boolean
   /** The replica that a request brings answers to, where that is another one. */
   parkedAt(visit: Visit): string | undefined
-  /** The home that a session of this caller must have, if any. Rejects where the backend had to be asked and failed. */
-  home(visit: Visit): Promise<string | undefined>
+  /** The home that a visit of this caller must be served in, if any. Rejects where the backend had to be asked and failed. */
+  home(visit: Visit, dialect: Dialect): Promise<string | undefined>
+  /** The homes of what serves callers without a session here. */
+  homes(): Iterable<string>
   /** Whether `caller` may use the session of `record`. */
   admits(record: SessionRecord, caller: Caller): boolean
   /** Whether all requests of a visit may be carried out twice. */
@@ -160,7 +162,8 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
   }
 
   const stopKeeping = clock.every(homeInterval, () => {
-    for (const home of store.homes()) store.takeHome(home).catch(onError)
+    const homes = new Set([...store.homes(), ...(house?.homes() ?? [])])
+    for (const home of homes) store.takeHome(home).catch(onError)
   })
 
   const send = (to: string, letter: Letter, body?: string | Uint8Array): Promise<void> =>
@@ -188,18 +191,20 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     },
   })
 
-  /** A session opens where its home is. */
+  /** A session opens where its home is, and a request without a session is served there. */
   const openElsewhere = async (
     visit: Visit & { readonly response: ServerResponse },
     dialect: Dialect,
   ): Promise<boolean> => {
-    const opens = dialect === 'sse' || (dialect === 'streamable' && visit.body !== undefined)
-    const home = opens ? await house?.home(visit) : undefined
+    const opens = dialect !== 'streamable' || visit.body !== undefined
+    const home = opens ? await house?.home(visit, dialect) : undefined
     if (home === undefined) return false
     for (let turn = 0; turn < mostTurns; turn++) {
       const at = await homeAt(home)
       if (at === replica.id) return false
-      if ((await forwarding.forward(at, visit, dialect)) === 'answered') return true
+      const how = await forwarding.forward(at, visit, dialect)
+      if (how === 'answered') return true
+      if (how === 'lost' && house?.mayRepeat(visit, undefined) === false) throw replicaLost()
     }
     return false
   }

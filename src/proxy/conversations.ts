@@ -32,8 +32,10 @@ export interface Conversations {
   pooled(caller: Caller, message: Message): Seat | Promise<Seat>
   /** Ends what only lasts until we leave. */
   farewell(): void
-  /** Closes pooled conversations not used since `before`, in the clock's ms. */
-  reap(before: number): void
+  /** The homes of pooled conversations: see `homeOf`. */
+  homes(): ReadonlySet<string>
+  /** Closes pooled conversations not used since `before`, and those not needed since `surplus`, in the clock's ms. */
+  reap(before: number, surplus: number): void
   close(): void
 }
 
@@ -45,6 +47,7 @@ export function createConversations(
   const all = new Table<number, Live>(Number)
   let last = 0
   const pools = new Pools(limits)
+  const homes = new Map<Live, string>()
   /** Conversations on a shared stream, by whose stream it is. */
   const shared = new Table<string, Live>(String)
   /** Who was told to POST where: the same place twice gives a shared stream away. */
@@ -102,6 +105,7 @@ export function createConversations(
       onDisconnected: () => leavePlace(live.current),
       onClosed: () => {
         all.delete(number)
+        homes.delete(live)
         if (kind !== undefined) pools.remove(key + kind.key, live)
         forget(live, shared, key)
         leavePlace(live)
@@ -143,6 +147,7 @@ export function createConversations(
       live.join(kind.member, singlePort(caller), { single: true, declared: kind.declared })
     }
     if (common === undefined) pools.add(key + kind.key, live)
+    if (resolved.stream !== 'own' && !homes.has(live)) homes.set(live, key)
     return { live, member: kind.member }
   }
 
@@ -168,10 +173,12 @@ export function createConversations(
       resolve(caller, declaredIn(message) !== undefined, (resolved) =>
         pooled(resolved, caller, message),
       ),
+    homes: () => new Set(homes.values()),
     farewell() {
       for (const live of all.values()) live.farewell()
     },
-    reap(before) {
+    reap(before, surplus) {
+      for (const live of pools.surplus(surplus)) live.current.close()
       for (const live of all.values()) {
         if (live.onlySingles && live.idle && live.used < before) live.close()
       }

@@ -269,13 +269,17 @@ export class Handler {
         return only?.kind === 'request' ? relay.parkedAt(only) : undefined
       },
       admits: isSessionOf,
-      home: async ({ caller, body }) => {
+      home: async ({ caller, body }, dialect) => {
         const { backends } = this.parts
-        const initializes = body?.messages.some(isInitialize) ?? false
+        const modern = dialect === 'stateless'
         // A stream opens at once: it does not wait until the backend has been asked what it speaks.
-        const resolved = initializes ? await backends.resolve(caller) : backends.known(caller)
+        const resolved =
+          body === undefined
+            ? backends.known(caller, modern)
+            : await backends.resolve(caller, modern)
         return homeOf(resolved, caller)
       },
+      homes: () => relay.homes(),
       mayRepeat: (visit, restore) =>
         (visit.body?.messages ?? []).every(
           (message) =>

@@ -42,6 +42,16 @@ export class Pools {
     longest.close()
   }
 
+  /** Those that have been idle since `before`, in the clock's ms, beside another one of the same kind. */
+  surplus(before: number): readonly Live[] {
+    return [...this.#all.values()].flatMap((own) => {
+      const idle = own.filter(({ current }) => current.idle && current.onlySingles)
+      // The first one is taken first, so it is kept for the next request.
+      const spare = idle.length < own.length ? idle : idle.slice(1)
+      return spare.filter(({ current }) => current.used < before)
+    })
+  }
+
   add(key: string, live: Live): void {
     const own = this.#all.get(key)
     if (own?.includes(live) === true) return

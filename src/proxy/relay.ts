@@ -49,6 +49,8 @@ export interface RunningRelay extends Relay {
   /** Exchanges that wait for their answers. */
   readonly exchanges: number
   readonly sessions: number
+  /** The homes of backend streams that serve callers without a session. */
+  homes(): Iterable<string>
   /** The replica that a request without a session brings answers for, where that is another one. */
   parkedAt(message: Request): string | undefined
   has(id: string): boolean
@@ -71,6 +73,9 @@ const retryHint = 1000
 
 /** How often idle sessions are looked for. */
 const reapInterval = 5000
+
+/** ms that a backend session stays open which was only needed for requests that could not share one. */
+const surplusTime = 30_000
 
 /** ms that a backend may take for a handshake of ours; a sleeping one takes most of it to wake. */
 const ownTime = 90_000
@@ -105,7 +110,7 @@ export function createRelay(services: RelayServices): RunningRelay {
   }
 
   const stopReaping = clock.every(reapInterval, () => {
-    conversations.reap(clock.now() - limits.idleTime)
+    conversations.reap(clock.now() - limits.idleTime, clock.now() - surplusTime)
     store.reap().then(
       (ids) => {
         for (const id of ids) void end(id)
@@ -120,6 +125,7 @@ export function createRelay(services: RelayServices): RunningRelay {
   }
 
   metrics.readSessionsFrom(() => store.size)
+  metrics.readParkedFrom(() => parks.size)
 
   const sessionServices: SessionServices = {
     store,
@@ -171,6 +177,7 @@ export function createRelay(services: RelayServices): RunningRelay {
       sessions.set(id, session)
       return session
     },
+    homes: () => conversations.homes(),
     parkedAt: (message) => parks.elsewhere(message),
     has: (id) => sessions.has(id),
     adopt(record, headers, restore) {

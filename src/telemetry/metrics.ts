@@ -29,6 +29,8 @@ export interface Metrics {
   streamClosed(route: string, side: Side): void
   /** Tells where the number of live sessions is read at each scrape. */
   readSessionsFrom(count: () => number): void
+  /** The same for requests that wait for their client to come back with answers. */
+  readParkedFrom(count: () => number): void
   /** Everything in the text format of Prometheus. */
   text(): Promise<string>
   readonly contentType: string
@@ -111,6 +113,13 @@ export function createMetrics(): Metrics {
     registers,
     collect: () => sessions.set(countSessions()),
   })
+  let countParked = (): number => 0
+  const parked: Gauge = new Gauge({
+    name: 'causeway_parked_exchanges',
+    help: 'Exchanges that wait for their client to come back with answers',
+    registers,
+    collect: () => parked.set(countParked()),
+  })
   const streams = new Gauge({
     name: 'causeway_open_streams',
     help: 'Open event streams',
@@ -159,6 +168,9 @@ export function createMetrics(): Metrics {
     backendConnected: (route, outcome) => connects.inc({ route, outcome }),
     streamOpened: (route, side) => streams.inc({ route, side }),
     streamClosed: (route, side) => streams.dec({ route, side }),
+    readParkedFrom(count) {
+      countParked = count
+    },
     readSessionsFrom(count) {
       countSessions = count
     },
