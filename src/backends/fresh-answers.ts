@@ -46,6 +46,14 @@ export class FreshAnswers {
     if (this.#kept.size > mostKept && oldest !== undefined) this.#kept.delete(oldest)
   }
 
+  /** What was kept of `target` under `key`, or a key that begins so, holds no longer, for nobody. */
+  forget(target: Target, key: string): void {
+    const beginning = this.#publicly(target, key)
+    for (const place of this.#kept.keys()) {
+      if (place.startsWith(beginning)) this.#kept.delete(place)
+    }
+  }
+
   #publicly({ url }: Target, key: string): string {
     return `${url.href}\n${key}`
   }

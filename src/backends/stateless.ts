@@ -32,6 +32,8 @@ class StatelessSession implements BackendSession {
   readonly #fresh: FreshAnswers
   /** Calls whose headers we made, and what the backend thinks of them. */
   readonly #calls = new WeakMap<Message, { refused: boolean }>()
+  /** Calls that were given up, perhaps before they were sent. */
+  readonly #aborted = new WeakSet<Message>()
   /** Questions whose answers are worth keeping, and for whom. */
   readonly #asked = new WeakMap<Message, SendOptions['headers']>()
 
@@ -64,6 +66,7 @@ class StatelessSession implements BackendSession {
   }
 
   abort(message: Message): void {
+    this.#aborted.add(message)
     this.#posts.abort(message)
   }
 
@@ -119,15 +122,19 @@ class StatelessSession implements BackendSession {
   async #call(message: Request, options: SendOptions): Promise<Undelivered | undefined> {
     const call = { refused: false }
     this.#calls.set(message, call)
-    const failed = await this.#posts.send(message, await this.#repeating(message, options))
+    const failed = await this.#repeating(message, options)
     if (!call.refused) return failed
     this.#tools.forget()
-    return this.#posts.send(message, await this.#repeating(message, options))
+    return this.#repeating(message, options)
   }
 
-  async #repeating(message: Request, options: SendOptions): Promise<SendOptions> {
+  async #repeating(message: Request, options: SendOptions): Promise<Undelivered | undefined> {
     const repeated = await this.#tools.headersOf(message, options.headers)
-    return { ...options, headers: { ...options.headers, ...repeated } }
+    if (this.#aborted.has(message)) return undefined
+    return this.#posts.send(message, {
+      ...options,
+      headers: { ...options.headers, ...repeated },
+    })
   }
 }
 

@@ -11,6 +11,9 @@ import type { Headers, Target } from './backend.ts'
 import type { FreshAnswers } from './fresh-answers.ts'
 import type { BackendOptions } from './options.ts'
 
+/** Under which lists are kept; of a page, with its cursor. */
+const listKey = 'tools/list'
+
 /** Pages of a list that are read in search of a tool. */
 const mostPages = 50
 
@@ -51,6 +54,7 @@ export class ToolTable {
 
   /** The tools have changed. */
   forget(): void {
+    this.#fresh.forget(this.#target, listKey)
     this.#tools.clear()
     this.#search = undefined
   }
@@ -69,7 +73,7 @@ export class ToolTable {
 
   async #page(cursor: Json | undefined, headers: Headers): Promise<Response | undefined> {
     const list = request('1', 'tools/list', cursor === undefined ? {} : { cursor })
-    const key = `tools/list ${String(cursor)}`
+    const key = cursor === undefined ? listKey : `${listKey} ${JSON.stringify(cursor)}`
     const fresh = this.#fresh.find(this.#target, headers, key)
     if (fresh !== undefined) return fresh
     const message = withDeclared(list, modernRevision, {

@@ -135,6 +135,8 @@ export interface Relay {
   find(caller: Caller, id: string): ClientSession
   /** A request outside any session. */
   single(caller: Caller, message: Request, reply: Reply): void
+  /** The revisions that clients may speak here, as far as is known. */
+  revisions(caller: Caller): readonly string[]
   /** The client of a `single` request has gone. */
   abandonSingle(reply: Reply): void
   /** A notification outside any session. */

@@ -28,7 +28,7 @@ export async function serveStateless(visit: Visit, relay: Relay, tools: Tools): 
     sendAccepted(response)
     return
   }
-  check(message, request)
+  check(message, request, () => relay.revisions(caller))
   const { accept } = request.headers
   const events = accepts(accept, 'text/event-stream')
   const answer = answerPost(response, tools, {
@@ -50,20 +50,20 @@ export async function serveStateless(visit: Visit, relay: Relay, tools: Tools): 
 }
 
 /** In the order in which the official SDK checks. Throws what the client has got wrong. */
-function check(message: Request, { headers }: Asked): void {
+function check(message: Request, { headers }: Asked, served: () => readonly string[]): void {
   const fault = faultIn(message)
   if (fault !== undefined) throw new ProxyError('PARAMS_INVALID', fault)
   const revision = metaOf(message)[revisionKey] as string
   const wrong = mismatch(headers, message)
   if (headers['mcp-protocol-version'] === revision && revision !== modernRevision) {
-    throw unsupported(revision)
+    throw unsupported(revision, served())
   }
   if (wrong !== undefined) throw new ProxyError('HEADER_MISMATCH', `header mismatch: ${wrong}`)
 }
 
-const unsupported = (requested: string): ProxyError =>
+const unsupported = (requested: string, supported: readonly string[]): ProxyError =>
   new ProxyError('VERSION_UNSUPPORTED', 'unsupported protocol version', {
-    data: { supported: [modernRevision], requested },
+    data: { supported: supported.filter((each) => each !== requested), requested },
   })
 
 /** Statuses of errors (2026-07-28, Streamable HTTP, "Protocol Version Header" and "Server Validation"; Basic, "_meta"). */
@@ -88,7 +88,8 @@ function withParameters(caller: Caller, request: Asked): Caller {
     if (name.startsWith('mcp-param-') && typeof value === 'string') own[name] = value
   }
   if (Object.keys(own).length === 0) return caller
-  const headers = { ...caller.headers, ...own }
+  // What the route sets is never the client's.
+  const headers = { ...own, ...caller.headers }
   return {
     ...caller,
     headers,

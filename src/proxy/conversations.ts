@@ -106,7 +106,7 @@ export function createConversations(
       onClosed: () => {
         all.delete(number)
         homes.delete(live)
-        if (kind !== undefined) pools.remove(key + kind.key, live)
+        if (kind !== undefined) pools.remove(key, live)
         forget(live, shared, key)
         leavePlace(live)
       },
@@ -138,15 +138,15 @@ export function createConversations(
     }
     const kind = kindOf(traits.handshake ? declared : undefined)
     const { live: common, key } = find(resolved, caller)
-    let live = common ?? pools.find(key + kind.key, isAlone(kind, declared, message))
+    let live = common ?? pools.find(key, kind.member, isAlone(kind, declared, message))
     if (live === undefined) {
-      pools.makeRoom(key + kind.key)
+      pools.makeRoom(key)
       live = own(resolved, caller, kind)
     }
     if (!live.has(kind.member)) {
       live.join(kind.member, singlePort(caller), { single: true, declared: kind.declared })
     }
-    if (common === undefined) pools.add(key + kind.key, live)
+    if (common === undefined) pools.add(key, kind.member, live)
     if (resolved.stream !== 'own' && !homes.has(live)) homes.set(live, key)
     return { live, member: kind.member }
   }
@@ -201,7 +201,6 @@ export const homeOf = (resolved: Resolved | undefined, caller: Caller): string |
 
 /** Callers without a session that can share a conversation: those who can be asked the same. */
 interface Kind {
-  readonly key: string
   /** The member of a conversation that stands for them. */
   readonly member: string
   readonly declared: Declared | undefined
@@ -209,13 +208,12 @@ interface Kind {
   readonly asked: boolean
 }
 
-const plain: Kind = { key: '', member: 'single', declared: undefined, asked: false }
+const plain: Kind = { member: 'single', declared: undefined, asked: false }
 
 function kindOf(declared: Declared | undefined): Kind {
   if (declared === undefined || Object.keys(declared.capabilities).length === 0) return plain
   const digest = hash('sha256', inOrder(declared.capabilities), 'base64url')
   return {
-    key: `\n${digest}`,
     member: `single ${digest}`,
     declared,
     asked: asksAnything(declared.capabilities),

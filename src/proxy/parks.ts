@@ -72,18 +72,16 @@ export function createParks({ clock, states, limits, replica }: ParksOptions): P
       if (all.size >= limits.parked) return undefined
       const { number: exchange, round } = park
       all.set(exchange, { ...park, until: clock.now() + limits.parkTime })
-      const until = Date.now() + limits.parkTime
-      return states.seal({ replica, exchange, round, principal, request, until })
+      return states.seal({ replica, exchange, round, principal, request })
     },
     take(caller, message) {
       const claims = claimsIn(message)
-      if (claims === undefined || claims.replica !== replica || claims.until < Date.now()) {
-        throw notWaiting()
-      }
+      if (claims === undefined || claims.replica !== replica) throw notWaiting()
       const { principal, request } = originOf(caller, message)
       if (claims.principal !== principal || claims.request !== request) throw notWaiting()
       const park = all.get(claims.exchange)
       if (park === undefined || park.round !== claims.round) throw notWaiting()
+      if (park.until <= clock.now()) throw notWaiting()
       all.delete(claims.exchange)
       return park
     },

@@ -6,13 +6,20 @@ import type { Live } from './live.ts'
 export interface PoolLimits {
   /** Conversations that may be open at once; past it the longest idle one is closed. */
   readonly sessions: number
-  /** Those of one kind for one principal: each of its requests that can be asked something has one to itself. */
+  /** Those of one principal: each of its requests that can be asked something has one to itself. */
   readonly sessionsPerPrincipal: number
 }
 
+interface Pooled {
+  /** Those who can be asked the same are of one kind. */
+  readonly kind: string
+  readonly live: Live
+}
+
+/** `principal` below: whose conversations they are, with which backend. */
 export class Pools {
   readonly #limits: PoolLimits
-  readonly #all = new Table<string, Live[]>(String)
+  readonly #all = new Table<string, Pooled[]>(String)
   #size = 0
 
   constructor(limits: PoolLimits) {
@@ -20,54 +27,65 @@ export class Pools {
   }
 
   /** One that is open and can take a request; `alone`: one in which no other client can be asked anything. */
-  find(key: string, alone: boolean): Live | undefined {
-    const open = (this.#all.get(key) ?? []).filter(({ current }) => !current.closed)
-    return open.find(({ current }) => !alone || !current.asking)?.current
+  find(principal: string, kind: string, alone: boolean): Live | undefined {
+    const fits = (each: Pooled): boolean =>
+      each.kind === kind && !each.live.current.closed && !(alone && each.live.current.asking)
+    return this.#all.get(principal)?.find(fits)?.live.current
   }
 
   /** Makes room for one more. Throws LIMIT_REACHED where all are in use. */
-  makeRoom(key: string): void {
+  makeRoom(principal: string): void {
     const { sessions, sessionsPerPrincipal } = this.#limits
-    const own = this.#all.get(key) ?? []
-    if (own.length >= sessionsPerPrincipal) throw tooMany('sessionsPerPrincipal', own.length)
-    if (this.#size < sessions) return
-    let longest: Live | undefined
-    for (const lives of this.#all.values()) {
-      for (const { current } of lives) {
-        if (!current.idle || !current.onlySingles) continue
-        if (longest === undefined || current.used < longest.used) longest = current
-      }
+    const own = this.#all.get(principal) ?? []
+    if (own.length >= sessionsPerPrincipal && !closeLongestIdle([own])) {
+      throw tooMany('sessionsPerPrincipal', sessionsPerPrincipal)
     }
-    if (longest === undefined) throw tooMany('sessions', sessions)
-    longest.close()
+    if (this.#size >= sessions && !closeLongestIdle(this.#all.values())) {
+      throw tooMany('sessions', sessions)
+    }
   }
 
   /** Those that have been idle since `before`, in the clock's ms, beside another one of the same kind. */
   surplus(before: number): readonly Live[] {
-    return [...this.#all.values()].flatMap((own) => {
-      const idle = own.filter(({ current }) => current.idle && current.onlySingles)
-      // The first one is taken first, so it is kept for the next request.
-      const spare = idle.length < own.length ? idle : idle.slice(1)
-      return spare.filter(({ current }) => current.used < before)
-    })
+    return [...this.#all.values()].flatMap((own) =>
+      own
+        .filter(({ kind, live }) => {
+          const first = own.find((each) => each.kind === kind)
+          return first?.live !== live && isIdle(live) && live.current.used < before
+        })
+        .map(({ live }) => live),
+    )
   }
 
-  add(key: string, live: Live): void {
-    const own = this.#all.get(key)
-    if (own?.includes(live) === true) return
+  add(principal: string, kind: string, live: Live): void {
+    const own = this.#all.get(principal)
+    if (own?.some((each) => each.live === live && each.kind === kind) === true) return
     this.#size++
-    if (own === undefined) this.#all.set(key, [live])
-    else own.push(live)
+    if (own === undefined) this.#all.set(principal, [{ kind, live }])
+    else own.push({ kind, live })
   }
 
-  remove(key: string, live: Live): void {
-    const own = this.#all.get(key) ?? []
-    const index = own.indexOf(live)
-    if (index === -1) return
-    this.#size--
-    own.splice(index, 1)
-    if (own.length === 0) this.#all.delete(key)
+  remove(principal: string, live: Live): void {
+    const own = this.#all.get(principal) ?? []
+    const left = own.filter((each) => each.live !== live)
+    this.#size -= own.length - left.length
+    if (left.length > 0) this.#all.set(principal, left)
+    else this.#all.delete(principal)
   }
+}
+
+const isIdle = ({ current }: Live): boolean => current.idle && current.onlySingles
+
+function closeLongestIdle(all: Iterable<readonly Pooled[]>): boolean {
+  let longest: Live | undefined
+  for (const own of all) {
+    for (const { live } of own) {
+      if (!isIdle(live)) continue
+      if (longest === undefined || live.current.used < longest.used) longest = live.current
+    }
+  }
+  longest?.close()
+  return longest !== undefined
 }
 
 const tooMany = (limit: string, most: number): ProxyError =>

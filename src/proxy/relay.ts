@@ -4,6 +4,7 @@ import { randomBytes, randomInt } from 'node:crypto'
 import type { Clock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
 import type { Caller, Relay, Reply } from '../frontends/exchange.ts'
+import { modernRevision, servedRevisions } from '../protocol/dialects.ts'
 import type { Message, Request } from '../protocol/jsonrpc.ts'
 import type { Headers } from '../backends/backend.ts'
 import type { Restore, SessionRecord, SessionStore } from '../sessions/store.ts'
@@ -212,6 +213,11 @@ export function createRelay(services: RelayServices): RunningRelay {
         return
       }
       withPool(caller, message, use, (error) => reply.fail(error))
+    },
+    revisions(caller) {
+      const backend = services.backends.known(caller, true)
+      // A modern backend says so of itself, and all that it says passes.
+      return backend === undefined || backend.traits.modern ? [modernRevision] : servedRevisions
     },
     abandonSingle(reply) {
       gone.add(reply)

@@ -2,7 +2,7 @@
 // client (2026-07-28, Multi Round-Trip Requests, "Server Requirements").
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 
-/** What is sealed into a `requestState`. */
+/** What is sealed into a `requestState`. When it is over only its replica knows: clocks differ. */
 export interface ParkClaims {
   /** The replica that the request waits on. */
   readonly replica: string
@@ -14,8 +14,6 @@ export interface ParkClaims {
   readonly principal: string
   /** A digest of the route, its parameters, the method and the params. */
   readonly request: string
-  /** When it is over, in ms since 1970: replicas have no other clock in common. */
-  readonly until: number
 }
 
 export interface RequestStates {
