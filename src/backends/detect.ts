@@ -1,12 +1,13 @@
 // Finding out which dialect a backend speaks, for `dialect: auto`: first a POST of `initialize`, then a GET for an event
 // stream. Both only ask; what they leave open is at most the stream, for the session that asked.
 import { ProxyError } from '../errors.ts'
+import type { RuleName } from '../event-stream/rules.ts'
 import { modernRevision, newestRevision } from '../protocol/dialects.ts'
 import type { Dialect } from '../protocol/dialects.ts'
 import { isObject, request } from '../protocol/jsonrpc.ts'
 import type { Message } from '../protocol/jsonrpc.ts'
 import { mirrored, withDeclared } from '../protocol/metadata.ts'
-import { implementation } from '../version.ts'
+import { implementation, ourselves } from '../version.ts'
 import { readAnswer } from './answer.ts'
 import { askOnce } from './ask-once.ts'
 import type { Headers, Target } from './backend.ts'
@@ -117,6 +118,7 @@ async function tryPost(
   }
   let answered = false
   let refusedIt = false
+  let framed = false
   const id = answer.headers['mcp-session-id']
   let session = id !== undefined && id !== ''
   const received = (message: Message): void => {
@@ -129,7 +131,10 @@ async function tryPost(
   // A backend of the `sse` dialect may answer the POST with its event stream, which has no end.
   const stop = options.clock.after(options.endpointTime, () => answer.body.destroy())
   // What a server of the other dialect says to this is no defect.
-  const repaired = (): void => {}
+  const repaired = (rule: RuleName): void => {
+    // A web framework's own words are no refusal in JSON-RPC.
+    framed ||= rule === 'framework-envelope'
+  }
   const got = await readAnswer(answer, { ...options, route, repaired }, { message: received })
   stop()
   if (got.form === 'json') got.messages.forEach(received)
@@ -143,8 +148,8 @@ async function tryPost(
     // An error in answer to `initialize` from whoever answers modern requests is theirs.
     speaks,
     session,
-    refused: refusedIt,
-    mayBeModern: refusedIt || (session && id === undefined),
+    refused: refusedIt && !framed,
+    mayBeModern: id === undefined && ((refusedIt && !framed) || session),
     gave: `status ${answer.status} with ${speaks ? 'a JSON-RPC response' : form}`,
   }
 }
@@ -158,11 +163,7 @@ async function speaksModern(
   headers: Headers,
   options: BackendOptions,
 ): Promise<boolean> {
-  const message = withDeclared(request('1', 'server/discover'), modernRevision, {
-    capabilities: {},
-    clientInfo: implementation,
-    logLevel: undefined,
-  })
+  const message = withDeclared(request('1', 'server/discover'), modernRevision, ourselves)
   const all = { ...headers, ...mirrored(message, modernRevision) }
   const response = await askOnce(target, all, message, options, modernTime)
   const result = response?.value['result']

@@ -5,7 +5,7 @@ import { isObject, request } from '../protocol/jsonrpc.ts'
 import type { Json, JsonObject, Request, Response } from '../protocol/jsonrpc.ts'
 import { mirrored, paramsOf, withDeclared } from '../protocol/metadata.ts'
 import { headersOf } from '../protocol/tool-headers.ts'
-import { implementation } from '../version.ts'
+import { ourselves } from '../version.ts'
 import { askOnce } from './ask-once.ts'
 import type { Headers, Target } from './backend.ts'
 import type { FreshAnswers } from './fresh-answers.ts'
@@ -76,11 +76,7 @@ export class ToolTable {
     const key = cursor === undefined ? listKey : `${listKey} ${JSON.stringify(cursor)}`
     const fresh = this.#fresh.find(this.#target, headers, key)
     if (fresh !== undefined) return fresh
-    const message = withDeclared(list, modernRevision, {
-      capabilities: {},
-      clientInfo: implementation,
-      logLevel: undefined,
-    })
+    const message = withDeclared(list, modernRevision, ourselves)
     const all = { ...headers, ...mirrored(message, modernRevision) }
     const response = await askOnce(this.#target, all, message, this.#options)
     if (response !== undefined) this.#fresh.keep(this.#target, headers, key, response)

@@ -4,7 +4,7 @@ import { ProxyError } from '../errors.ts'
 import { findValue } from '../protocol/json-text.ts'
 import { isObject } from '../protocol/jsonrpc.ts'
 import type { Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
-import { declaredIn, paramsOf, progressToken } from '../protocol/metadata.ts'
+import { declaredIn, objectAt, paramsOf, progressToken } from '../protocol/metadata.ts'
 import { answeredHere } from './answered-here.ts'
 import { abandoned, cancel, dropped, end, expired } from './cancellation.ts'
 import { heldSize, rememberedLimit } from './conversation.ts'
@@ -12,18 +12,19 @@ import type { Conversation, Input, Member, OpenExchange, Output } from './conver
 import { initializeFor } from './discovery.ts'
 import { close, ended } from './listening.ts'
 import { gone, undelivered } from './losses.ts'
-import { keptForLater, park, resume } from './parking.ts'
+import { keptForLater, park, resume, takesQuestion } from './parking.ts'
 import { deliver } from './questions.ts'
 import { onTheWire } from './requests.ts'
 import { passing, respond, stray } from './responses.ts'
-import { reopened, reopenIfWanted, takeOver, wake } from './restoring.ts'
+import { opens, reopened, reopenIfWanted, restoreYet, takeOver, wake } from './restoring.ts'
 import { announce } from './routing.ts'
 import { dispatch, isRepeatable, post, send } from './sending.ts'
 import { answer, ask, refuseAll, withdraw } from './server-requests.ts'
-import { heard, refresh } from './standing-stream.ts'
+import { failWaiting, heard, refresh } from './standing-stream.ts'
 
 export function bridge(conversation: Conversation, input: Input): Output[] {
   const outputs = follow(conversation, input)
+  if (conversation.phase === 'restoring') outputs.push(...restoreYet(conversation))
   if (conversation.away.size === 0) return outputs
   return outputs.filter((output) => !keptForLater(conversation, output))
 }
@@ -49,7 +50,10 @@ function follow(conversation: Conversation, input: Input): Output[] {
     case 'post':
       return fromClient(conversation, input.member, input.message)
     case 'abandoned':
-      if (input.cancels) return abandoned(conversation, input.exchange)
+      if (input.cancels) {
+        conversation.away.delete(input.exchange)
+        return abandoned(conversation, input.exchange)
+      }
       if (conversation.exchanges.get(input.exchange)?.passing === true) {
         return dropped(conversation, input.exchange)
       }
@@ -96,7 +100,8 @@ function join(conversation: Conversation, input: Input & { type: 'join' }): Outp
     id,
     single,
     capabilities: declared?.capabilities ?? {},
-    clientInfo: declared?.clientInfo,
+    capabilitiesText: declared?.capabilitiesText ?? '{}',
+    clientInfoText: declared?.clientInfoText,
     revision: undefined,
     streams: 0,
     held: [],
@@ -125,6 +130,7 @@ function leave(
   for (const [number, { member: theirs }] of conversation.listeners) {
     if (theirs === id) outputs.push(...close(conversation, number))
   }
+  if (!member.single) outputs.push(...failWaiting(conversation, error))
   for (const [number, { member: theirs }] of conversation.away) {
     if (theirs === id) conversation.away.delete(number)
   }
@@ -161,10 +167,11 @@ function handOver(
     exchange === undefined ? [] : held.filter((message) => message.kind === 'notification')
   const outputs: Output[] = []
   const own = exchange === undefined ? undefined : conversation.exchanges.get(exchange)
-  const modern = own?.declared !== undefined
   for (const message of held) {
-    if (message.kind === 'request' && modern) outputs.push(...ask(conversation, message, exchange))
-    else if (message.kind === 'request') {
+    if (message.kind === 'request' && own?.declared !== undefined) {
+      if (takesQuestion(own, message)) outputs.push(...ask(conversation, message, exchange))
+      else member.held.push(message)
+    } else if (message.kind === 'request') {
       outputs.push(deliver(conversation, message, { member, exchange }))
     } else if (exchange === undefined) {
       outputs.push({ type: 'deliver', member: member.id, exchange, message })
@@ -205,32 +212,31 @@ function request(conversation: Conversation, input: Input & { type: 'request' })
     return wake(conversation)
   }
   const outputs = dispatch(conversation, number, exchange)
-  if (member !== undefined && (input.carries || declared !== undefined)) {
+  const underWay = conversation.exchanges.get(number) === exchange && exchange.sent
+  if (member !== undefined && underWay && (input.carries || declared !== undefined)) {
     outputs.push(...handOver(conversation, member, number))
   }
   return outputs
 }
 
 function introduce(member: Member, initialize: Request): void {
-  const { capabilities, clientInfo } = paramsOf(initialize)
+  const { capabilities } = paramsOf(initialize)
   member.capabilities = isObject(capabilities) ? capabilities : {}
-  member.clientInfo = isObject(clientInfo) ? clientInfo : undefined
+  member.capabilitiesText = objectAt(initialize, ['params', 'capabilities']) ?? '{}'
+  member.clientInfoText = objectAt(initialize, ['params', 'clientInfo'])
 }
-
-/** A client's `initialize` is under way, so whatever it sends besides is its own affair. */
-const opens = (conversation: Conversation): boolean =>
-  conversation.phase === 'fresh' &&
-  conversation.exchanges
-    .values()
-    .some(({ request: { method }, sent }) => method === 'initialize' && sent)
 
 /** A client can hear nothing on an exchange any more: what it was asked there is asked elsewhere. */
 function silence(conversation: Conversation, number: number): Output[] {
   const exchange = conversation.exchanges.get(number)
   if (exchange === undefined) return []
   exchange.carries = false
+  // A modern client is asked in a way of its own, and not while its answer is on its way.
+  if (exchange.declared !== undefined) return []
   const outputs: Output[] = []
-  for (const [id, question] of conversation.questions) {
+  // Asking notes new ones.
+  const open = [...conversation.questions]
+  for (const [id, question] of open) {
     if (question.exchange !== number || question.input !== undefined) continue
     conversation.questions.delete(id)
     outputs.push(...ask(conversation, question.request))

@@ -5,7 +5,8 @@ import type { Notification } from '../protocol/jsonrpc.ts'
 import type { Conversation, OpenExchange, Output } from './conversation.ts'
 import { stopListening } from './listening.ts'
 import { failed } from './losses.ts'
-import { refuseIn } from './questions.ts'
+import { forgetIn, refuseIn, withdrawIn } from './questions.ts'
+import { giveUpSubscribing } from './standing-stream.ts'
 
 /** `notifications/cancelled` from a client. Cancelling `initialize` is forbidden (2025-11-25, Cancellation), so it is not done. */
 export function cancel(
@@ -24,6 +25,7 @@ export function cancel(
     const wire = withValueAt(message, ['params', 'requestId'], exchange.wire.idText)
     return [
       { type: 'fail', exchange: number, error: new ProxyError('CANCELLED', 'request cancelled') },
+      ...withdrawIn(conversation, number),
       ...callOff(conversation, exchange, wire),
     ]
   }
@@ -51,6 +53,7 @@ export function dropped(conversation: Conversation, number: number): Output[] {
   const exchange = conversation.exchanges.get(number)
   if (exchange === undefined) return []
   conversation.exchanges.delete(number)
+  forgetIn(conversation, number)
   const error = new ProxyError('CANCELLED', 'the client has gone')
   return [
     { type: 'fail', exchange: number, error },
@@ -78,11 +81,14 @@ export function expired(conversation: Conversation, number: number, error: Proxy
 
 export function end(conversation: Conversation, number: number, reason: string): Output[] {
   if (conversation.listeners.has(number)) return stopListening(conversation, number)
-  conversation.standing.waiting.delete(number)
+  if (conversation.standing.waiting.has(number)) return giveUpSubscribing(conversation, number)
   const exchange = conversation.exchanges.get(number)
   if (exchange === undefined) return []
   conversation.exchanges.delete(number)
-  const unanswered = exchange.declared === undefined ? [] : refuseIn(conversation, number)
+  const unanswered =
+    exchange.declared === undefined
+      ? withdrawIn(conversation, number)
+      : refuseIn(conversation, number)
   const message = notification('notifications/cancelled', { requestId: 0, reason })
   const wire = withValueAt(message, ['params', 'requestId'], exchange.wire.idText)
   return [...unanswered, ...callOff(conversation, exchange, wire)]

@@ -12,8 +12,9 @@ export interface Member {
   readonly single: boolean
   /** What the client declared in `initialize`, or all clients do that this stand-in is for. */
   capabilities: JsonObject
-  /** Who it said it was. */
-  clientInfo: JsonObject | undefined
+  /** The same as JSON text, and who it said it was. */
+  capabilitiesText: string
+  clientInfoText: string | undefined
   /** What `initialize` settled on, once it has. */
   revision: string | undefined
   /** Open standing streams. */
@@ -41,7 +42,7 @@ export interface OpenExchange {
   /** As the client sent it. */
   request: Request
   /** What a modern client said of itself with it; undefined for any other client. */
-  readonly declared: Declared | undefined
+  declared: Declared | undefined
   /** The backend is modern and the client is not. */
   readonly translated: boolean
   /** As the backend gets it. */
@@ -63,6 +64,10 @@ export interface OpenExchange {
   passing?: boolean
   /** How often a modern client has been sent away with questions. */
   parks?: number
+  /** The log level that it wants has been asked for, for its sake. */
+  levelled?: boolean
+  /** The exchange that waits for this one of ours. */
+  readonly before?: number
   /** Questions of a modern client are being gathered. */
   gathering?: boolean
   /** What a modern backend wants to know before it answers. */
@@ -113,6 +118,8 @@ export interface Standing {
   readonly waiting: Map<number, { readonly request: Request; readonly uri: string }>
   /** The backend has no such streams. */
   refused: boolean
+  /** What it agreed to nothing of. */
+  vain: Filter | undefined
   losses: number
 }
 
@@ -140,10 +147,12 @@ export interface Conversation {
    * the backend session ended; the next message brings it back. `restoring`: we are initializing it, or about to.
    */
   phase: 'fresh' | 'open' | 'lost' | 'restoring'
+  /** `reopen` has been said, and `reopened` is yet to come. */
+  reopening: boolean
   /** The client's `initialize`, to use when the session must be restored. */
   initialize: Request | undefined
   /** What the backend answered to the latest `initialize`. */
-  greeting: JsonObject | undefined
+  greeting: Response | undefined
   /** Losses since messages last flowed; grows the back-off. */
   losses: number
   readonly members: Map<string, Member>
@@ -160,6 +169,8 @@ export interface Conversation {
   answersNotifications: boolean
   /** What to restore in a new backend session. */
   logLevel: Request | undefined
+  /** The level that the backend session has, for the sake of a modern client. */
+  level: string | undefined
   readonly subscriptions: Map<string, Request>
   /** Notifications that wait for the session to be restored. */
   posts: { readonly member: string; readonly message: Notification }[]
@@ -201,7 +212,7 @@ export type Input =
       readonly member: string
       readonly single?: boolean
       /** What the clients declare that a stand-in is for. */
-      readonly declared?: Pick<Declared, 'capabilities' | 'clientInfo'>
+      readonly declared?: Declared
       readonly restore?: Restore
     }
   /** `error`: what becomes of its requests under way. */
@@ -339,6 +350,7 @@ export function createConversation(
     remaps: traits.oneStream || (pooled && traits.handshake),
     ids,
     phase: traits.handshake ? 'fresh' : 'open',
+    reopening: false,
     initialize: undefined,
     greeting: undefined,
     losses: 0,
@@ -352,11 +364,13 @@ export function createConversation(
       next: undefined,
       waiting: new Map(),
       refused: false,
+      vain: undefined,
       losses: 0,
     },
     unanswered: [],
     answersNotifications: false,
     logLevel: undefined,
+    level: undefined,
     subscriptions: new Map(),
     posts: [],
     learnt: 0,
@@ -364,6 +378,14 @@ export function createConversation(
     answering: [],
   }
 }
+
+/** The numbers of all that clients wait for. */
+export const waitingIn = (conversation: Conversation): readonly number[] => [
+  ...conversation.exchanges.keys(),
+  ...conversation.answering.map(({ number }) => number),
+  ...conversation.listeners.keys(),
+  ...conversation.standing.waiting.keys(),
+]
 
 /**
  * Moves everything of `from` into `into`: their backend streams turned out to be one (a shared-stream backend). Exchange

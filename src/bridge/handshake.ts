@@ -3,11 +3,13 @@
 import { ProxyError } from '../errors.ts'
 import { isRevision, newestRevision } from '../protocol/dialects.ts'
 import type { Revision } from '../protocol/dialects.ts'
+import { editObject } from '../protocol/json-text.ts'
 import { isObject, request, result, withId, withValueAt } from '../protocol/jsonrpc.ts'
 import type { Request, Response } from '../protocol/jsonrpc.ts'
 import { implementation } from '../version.ts'
 import type { Answering, Conversation, OpenExchange, Output } from './conversation.ts'
 import { discovered } from './discovery.ts'
+import { beginAll } from './listening.ts'
 import { send, sendOwn, sendWaiting } from './sending.ts'
 
 /** Servers that refuse a revision they do not know, instead of offering theirs, are asked for these in turn. */
@@ -62,23 +64,24 @@ export function settle(
   let revision = answered['protocolVersion']
   if (!isRevision(revision) && revision !== requested) {
     const fitting = isRevision(requested) ? requested : newestRevision
-    response =
-      revision === undefined
-        ? result(response.idText ?? '0', { ...answered, protocolVersion: fitting })
-        : withValueAt(response, ['result', 'protocolVersion'], JSON.stringify(fitting))
+    const add = { protocolVersion: JSON.stringify(fitting) }
+    response = { ...response, text: editObject(response.text, ['result'], { add }) }
     revision = fitting
   }
   const member = conversation.members.get(exchange.member)
   if (member !== undefined) member.revision = revision as string
   conversation.initialize = exchange.request
-  conversation.greeting = answered
+  conversation.greeting = response
   conversation.learnt++
+  const stood = conversation.phase === 'open'
   conversation.phase = 'open'
   conversation.losses = 0
+  conversation.level = undefined
   return {
     response,
     outputs: [
       { type: 'negotiated', member: exchange.member, revision: revision as string },
+      ...(stood ? [] : beginAll(conversation)),
       ...sendWaiting(conversation),
     ],
   }
@@ -129,15 +132,14 @@ function conclude(
     return [{ type: 'finish', exchange: number, response: withId(refusal, idText) }]
   }
   const requested = requestedRevision(exchange.request)
-  const greeting = {
+  const greeting = result(idText, {
     protocolVersion: isRevision(requested) ? requested : newestRevision,
     capabilities: Object.fromEntries(found.map((capability) => [capability, {}])),
     serverInfo: implementation,
-  }
+  })
   if (exchange.request.method === 'server/discover') {
     return [{ type: 'finish', exchange: number, response: discovered(idText, greeting) }]
   }
-  const response = result(idText, greeting)
-  const settled = settle(conversation, exchange, response)
+  const settled = settle(conversation, exchange, greeting)
   return [...settled.outputs, { type: 'finish', exchange: number, response: settled.response }]
 }

@@ -10,7 +10,10 @@ import type { Conversation, Member, OpenExchange, Output, Question } from './con
 import { errorOf, resultOf } from './results.ts'
 import { findPlace } from './routing.ts'
 import { isRepeatable, send } from './sending.ts'
-import { deliver } from './questions.ts'
+import { deliver, withdrawIn } from './questions.ts'
+
+/** Questions of one round. */
+const mostQuestions = 100
 
 /** A server that asks on and on would never answer. */
 export const mostRounds = 10
@@ -30,7 +33,7 @@ export function askForInput(
   const member = conversation.members.get(exchange.member)
   if (member === undefined) return []
   const questions = questionsIn(response)
-  if (questions === undefined) return fails(number, 'asked for input that is no request')
+  if (questions === undefined) return fails(number, 'asked for input that no client can give')
   for (const [, question] of questions) {
     const missing = missingFor(member, question)
     if (missing !== undefined) return [{ type: 'fail', exchange: number, error: missing }]
@@ -75,16 +78,24 @@ function questionsIn(response: Response): [string, Request][] | undefined {
   if (asked === undefined) return []
   if (!isObject(asked)) return undefined
   const questions: [string, Request][] = []
+  if (Object.keys(asked).length > mostQuestions) return undefined
   for (const [key, value] of Object.entries(asked)) {
     const text = textAt(response, ['result', 'inputRequests', key])
     if (text === undefined || !isObject(value)) return undefined
-    const whole = editObject(text, [], { add: { jsonrpc: '"2.0"', id: '0' } })
+    const id = editObject(text, [], { add: { jsonrpc: '"2.0"', id: '0' } })
+    const whole = withElicitationId(id, value, key)
     const read = readMessage(whole, JSON.parse(whole) as Json)
     if (!read.ok || read.value.kind !== 'request') return undefined
     if (requiredFor(read.value) === undefined) return undefined
     questions.push([key, read.value])
   }
   return questions
+}
+
+/** Session clients know of it only under an id (2025-11-25, Elicitation; gone with 2026-07-28, Changelog, minor change 11). */
+function withElicitationId(text: string, { params }: JsonObject, key: string): string {
+  if (!isObject(params) || params['mode'] !== 'url' || 'elicitationId' in params) return text
+  return editObject(text, ['params'], { add: { elicitationId: JSON.stringify(key) } })
 }
 
 /** The server asks what the client has not said it can answer. */
@@ -111,6 +122,7 @@ export function takeInput(
   if (text === undefined) {
     conversation.exchanges.delete(input.exchange)
     return [
+      ...withdrawIn(conversation, input.exchange),
       {
         type: 'finish',
         exchange: input.exchange,

@@ -1,7 +1,8 @@
 // A modern client listens for changes in a session server: `subscriptions/listen` over the backend session's stream and its
 // `resources/subscribe` (2026-07-28, Subscriptions; design, rule 4).
-import { isObject, notification, request, result, withId } from '../protocol/jsonrpc.ts'
-import type { Json, JsonObject, Message, Notification, Request } from '../protocol/jsonrpc.ts'
+import { editObject } from '../protocol/json-text.ts'
+import { isObject, notification, request, result } from '../protocol/jsonrpc.ts'
+import type { Json, Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
 import { paramsOf, subscriptionKey, withMeta } from '../protocol/metadata.ts'
 import { heldLimit } from './conversation.ts'
 import type { Conversation, Filter, Listener, Output } from './conversation.ts'
@@ -40,10 +41,12 @@ export function flags(has: (flag: keyof Filter, capability: string) => boolean):
 }
 
 /** Whether a server says that it announces changes of its lists, and lets resources be subscribed to. */
-export function offered({ capabilities }: JsonObject): {
+export function offered(greeting: Response | undefined): {
   readonly lists: Filter
   readonly resources: boolean
 } {
+  const said = greeting?.value['result']
+  const capabilities = isObject(said) ? said['capabilities'] : undefined
   const all = isObject(capabilities) ? capabilities : {}
   const says = (capability: string, member: string): boolean => {
     const found = all[capability]
@@ -99,7 +102,7 @@ const subscription = (method: string, uri: string): Request => request('0', meth
  * would miss changes otherwise.
  */
 function begin(conversation: Conversation, number: number, listener: Listener): Output[] {
-  const { lists, resources } = offered(conversation.greeting ?? {})
+  const { lists, resources } = offered(conversation.greeting)
   listener.honoured = flags((flag) => listener.wanted[flag] === true && lists[flag] === true)
   listener.subscribing.clear()
   const uris = resources ? (listener.wanted.resourceSubscriptions ?? []) : []
@@ -152,7 +155,7 @@ const tell = (
   type: 'deliver',
   member,
   exchange: number,
-  message: withMeta(message, { [subscriptionKey]: asked.value['id'] }),
+  message: withMeta(message, { [subscriptionKey]: asked.idText }),
 })
 
 /** A change in the backend, for all who want to hear of it. */
@@ -166,7 +169,8 @@ export function announceTo(conversation: Conversation, message: Notification): O
   return outputs
 }
 
-function wants(filter: Filter | undefined, message: Notification): boolean {
+/** Whether `filter` asks for a change like this. */
+export function wants(filter: Filter | undefined, message: Notification): boolean {
   if (filter === undefined) return false
   if (isKind(message.method)) return filter[kinds[message.method][0]] === true
   if (message.method !== 'notifications/resources/updated') return false
@@ -182,15 +186,21 @@ function wants(filter: Filter | undefined, message: Notification): boolean {
 export function close(conversation: Conversation, number: number): Output[] {
   const listener = conversation.listeners.get(number)
   if (listener === undefined) return []
-  const response = withId(ended(listener.request), listener.request.idText)
+  const response = ended(listener.request)
   return [...stopListening(conversation, number), { type: 'finish', exchange: number, response }]
 }
 
-export const ended = (asked: Request) =>
-  result(asked.idText, {
-    resultType: 'complete',
-    _meta: { [subscriptionKey]: asked.value['id'] },
-  })
+export function ended({ idText }: Request): Response {
+  const empty = result(idText, { resultType: 'complete' })
+  const add = { _meta: `{${JSON.stringify(subscriptionKey)}:${idText}}` }
+  return { ...empty, text: editObject(empty.text, ['result'], { add }) }
+}
+
+/** The resources that the backend has been asked for, or is being asked for. */
+const askedFor = ({ honoured, subscribing }: Listener): readonly string[] => [
+  ...(honoured?.resourceSubscriptions ?? []),
+  ...[...subscribing.values()].filter((uri) => uri !== undefined),
+]
 
 /** A client listens no longer: what nobody else wants to hear of is unsubscribed. */
 export function stopListening(conversation: Conversation, number: number): Output[] {
@@ -199,10 +209,9 @@ export function stopListening(conversation: Conversation, number: number): Outpu
   conversation.listeners.delete(number)
   if (conversation.phase !== 'open') return []
   const still = new Set(conversation.subscriptions.keys())
-  for (const { honoured } of conversation.listeners.values()) {
-    for (const uri of honoured?.resourceSubscriptions ?? []) still.add(uri)
-  }
-  return (listener.honoured?.resourceSubscriptions ?? [])
+  for (const other of conversation.listeners.values())
+    for (const uri of askedFor(other)) still.add(uri)
+  return askedFor(listener)
     .filter((uri) => !still.has(uri))
     .map(
       (uri) => sendOwn(conversation, 'restore', subscription('resources/unsubscribe', uri)).output,

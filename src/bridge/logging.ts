@@ -1,8 +1,8 @@
 // Log messages between the eras: one level per session until 2025-11-25, one per request since (2026-07-28, Logging;
 // design, rule 6).
-import { failure, isObject, request, result } from '../protocol/jsonrpc.ts'
+import { failure, request, result } from '../protocol/jsonrpc.ts'
 import type { Notification, Request } from '../protocol/jsonrpc.ts'
-import { logLevels, paramsOf } from '../protocol/metadata.ts'
+import { logLevels, objectAt, paramsOf } from '../protocol/metadata.ts'
 import type { Conversation, OpenExchange, Output } from './conversation.ts'
 
 const levelOf = (message: Request | Notification | undefined): unknown =>
@@ -35,12 +35,14 @@ export function levelFor(
 ): Request | undefined {
   if (conversation.traits.modern) return undefined
   const level = declared?.logLevel
-  const { capabilities } = conversation.greeting ?? {}
-  const logs = isObject(capabilities) && isObject(capabilities['logging'])
-  if (level === undefined || !logs || levelOf(conversation.logLevel) === level) return undefined
-  const setting = request('0', 'logging/setLevel', { level })
-  conversation.logLevel = setting
-  return setting
+  const { greeting, logLevel } = conversation
+  const logs = greeting !== undefined && objectAt(greeting, ['result', 'capabilities', 'logging'])
+  // What a session client has set on a stream that it shares is not to be changed under its feet.
+  if (level === undefined || !logs || logLevel !== undefined || conversation.level === level) {
+    return undefined
+  }
+  conversation.level = level
+  return request('0', 'logging/setLevel', { level })
 }
 
 /** Whether a modern client wants to have this message with the answer to its request. */

@@ -7,9 +7,9 @@ import type { Conversation, OpenExchange, Output } from './conversation.ts'
 import { answerFor, probed } from './handshake.ts'
 import { reopenIfWanted, restoringFailed } from './restoring.ts'
 import { subscribed } from './listening.ts'
-import { isRepeatable, send, sendWaiting } from './sending.ts'
+import { goOn, isRepeatable, send } from './sending.ts'
 import { over } from './standing-stream.ts'
-import { tellWithdrawn } from './questions.ts'
+import { forgetIn, isModern, tellWithdrawn, withdrawIn } from './questions.ts'
 
 /** Sending again after a second loss would be a loop. */
 const mostRepeats = 1
@@ -43,8 +43,19 @@ export function undelivered(
       ? lose(conversation, error, true)
       : reopenIfWanted(conversation)
   }
+  if (lost && !stale && exchange.purpose !== undefined && conversation.phase === 'open') {
+    conversation.exchanges.delete(number)
+    const outputs = lose(conversation, error, true)
+    if (exchange.purpose === 'level') outputs.push(...goOn(conversation, exchange.before))
+    return outputs
+  }
   if (broken.has(error.code) && mayRepeat(conversation, exchange)) {
     exchange.repeats++
+    const { handshake } = conversation.traits
+    if (handshake && conversation.phase !== 'open' && exchange.wire.method !== 'initialize') {
+      exchange.sent = false
+      return reopenIfWanted(conversation)
+    }
     // A request that is made anew has an id of its own (2026-07-28, Changelog, major change 9).
     if (conversation.traits.modern) {
       exchange.wire = withId(exchange.wire, String(takeNumber(conversation.ids)))
@@ -79,9 +90,13 @@ export function failed(
   }
   if (exchange.purpose === 'probe') return probed(conversation, number, false)
   if (exchange.purpose === 'restore') return []
-  if (exchange.purpose === 'level') return sendWaiting(conversation)
-  if (exchange.purpose === 'subscribe') return subscribed(conversation, number, false)
+  if (exchange.purpose === 'level') return goOn(conversation, exchange.before)
+  if (exchange.purpose === 'subscribe') {
+    // In the next backend session it is subscribed anew.
+    return conversation.phase === 'open' ? subscribed(conversation, number, false) : []
+  }
   if (exchange.purpose === 'listen') return over(conversation, number, error)
+  if (exchange.declared !== undefined) forgetIn(conversation, number)
   const unknownMethod = error.code === 'BACKEND_REFUSED' && !mayHaveRun
   if (unknownMethod && exchange.request.method === 'ping' && exchange.declared === undefined) {
     return [{ type: 'finish', exchange: number, response: result(exchange.request.idText, {}) }]
@@ -89,7 +104,7 @@ export function failed(
   if (unknownMethod && exchange.wire.method === 'initialize' && !conversation.traits.handshake) {
     return answerFor(conversation, number, exchange, error)
   }
-  return [{ type: 'fail', exchange: number, error }]
+  return [...withdrawIn(conversation, number), { type: 'fail', exchange: number, error }]
 }
 
 /** The backend session is over. */
@@ -134,10 +149,8 @@ function lose(conversation: Conversation, error: ProxyError, untaken: boolean): 
 function withdrawQuestions(conversation: Conversation): Output[] {
   const outputs: Output[] = []
   for (const [number, question] of conversation.questions) {
-    const asked =
-      question.exchange === undefined ? undefined : conversation.exchanges.get(question.exchange)
     // A modern client is away with it, and hears what became of its request when it comes back.
-    if (asked?.declared !== undefined || conversation.away.has(question.exchange ?? -1)) continue
+    if (isModern(conversation, question)) continue
     const message = notification('notifications/cancelled', {
       requestId: number,
       reason: 'the backend session has ended',

@@ -1,13 +1,14 @@
 // What a session server asks a modern client: the client is sent away with the questions, its exchange waits, and goes on
 // when it comes back with the answers (2026-07-28, Multi Round-Trip Requests; design, rule 3).
 import { ProxyError } from '../errors.ts'
-import { failure, isObject, readMessage, result, textAt, withId } from '../protocol/jsonrpc.ts'
+import { editObject, elements } from '../protocol/json-text.ts'
+import { failure, isObject, readMessage, textAt, withId } from '../protocol/jsonrpc.ts'
 import type { Json, JsonObject, Request, Response } from '../protocol/jsonrpc.ts'
-import { paramsOf, progressToken } from '../protocol/metadata.ts'
-import type { Conversation, Input, OpenExchange, Output } from './conversation.ts'
+import { declaredIn, paramsOf, progressToken } from '../protocol/metadata.ts'
+import type { Conversation, Input, OpenExchange, Outcome, Output } from './conversation.ts'
 import { covers, requiredFor } from './capabilities.ts'
 import { reply } from './questions.ts'
-import { errorOf } from './results.ts'
+import { errorOf, withText } from './results.ts'
 
 /** The requests that may be answered with questions (Multi Round-Trip Requests, "Supported Requests"). */
 const answerable = new Set(['tools/call', 'prompts/get', 'resources/read'])
@@ -56,9 +57,15 @@ const questionsOf = (conversation: Conversation, number: number) =>
 
 /** A request as a member of `inputRequests`: without envelope. */
 function asInput(request: Request): string {
-  const params = textAt(request, ['params'])
+  const params = asParams(request)
   const method = JSON.stringify(request.method)
   return params === undefined ? `{"method":${method}}` : `{"method":${method},"params":${params}}`
+}
+
+function asParams(request: Request): string | undefined {
+  const params = textAt(request, ['params'])
+  // Gone with 2026-07-28 (Changelog, minor change 11).
+  return params === undefined ? undefined : editObject(params, [], { drop: ['elicitationId'] })
 }
 
 /** The client is back: its answers go to the backend, and it is asked again for those that it has not given. */
@@ -70,8 +77,9 @@ export function resume(
   if (away === undefined) return [{ type: 'fail', exchange: number, error: notWaiting() }]
   conversation.away.delete(number)
   const exchange = conversation.exchanges.get(number)
-  if (exchange === undefined) return outcome(away.outcome, message)
+  if (exchange === undefined) return outcome(away.outcome, number, message)
   exchange.request = message
+  exchange.declared = declaredIn(message) ?? exchange.declared
   exchange.token = progressToken(message)
   delete exchange.progressHead
   exchange.carries = carries
@@ -86,11 +94,8 @@ export function resume(
 }
 
 /** Its id is the one that the client chose for coming back. */
-function outcome(
-  kept: (Output & { type: 'finish' | 'fail' }) | undefined,
-  { idText }: Request,
-): Output[] {
-  if (kept === undefined) return []
+function outcome(kept: Outcome | undefined, number: number, { idText }: Request): Output[] {
+  if (kept === undefined) return [{ type: 'fail', exchange: number, error: notWaiting() }]
   return [kept.type === 'finish' ? { ...kept, response: withId(kept.response, idText) } : kept]
 }
 
@@ -128,25 +133,25 @@ const urlRequired = -32042
 /** That error as it is said since; undefined for anything else. Its request runs anew when the client comes back. */
 export function asInputRequired(
   response: Response,
+  method: string,
   capabilities: JsonObject,
 ): Response | undefined {
   const error = errorOf(response)
-  if (error?.['code'] !== urlRequired || response.idText === undefined) return undefined
+  if (!mayBeAsked(method) || error?.['code'] !== urlRequired || response.idText === undefined) {
+    return undefined
+  }
   const required = { elicitation: { url: {} } }
   if (!covers(capabilities, required)) {
     const text = `${String(error['message'])}; this request has not declared that its user can be sent there`
     return failure(response.idText, -32021, text, { requiredCapabilities: required })
   }
-  const data = isObject(error['data']) ? error['data']['elicitations'] : undefined
-  const inputRequests: Record<string, JsonObject> = {}
-  for (const each of Array.isArray(data) ? (data as readonly Json[]) : []) {
-    if (!isObject(each)) continue
-    const { elicitationId: _, ...params } = each
-    inputRequests[keyOf(Object.keys(inputRequests).length + 1)] = {
-      method: 'elicitation/create',
-      params: { ...params, mode: 'url' },
-    }
-  }
-  if (Object.keys(inputRequests).length === 0) return undefined
-  return result(response.idText, { resultType: 'input_required', inputRequests })
+  const whole = textAt(response, ['error', 'data', 'elicitations']) ?? '[]'
+  const questions = [...elements(whole)].map(({ start, end }, index) => {
+    const add = { mode: '"url"' }
+    const params = editObject(whole.slice(start, end), [], { add, drop: ['elicitationId'] })
+    return `"${keyOf(index + 1)}":{"method":"elicitation/create","params":${params}}`
+  })
+  if (questions.length === 0) return undefined
+  const text = `{"jsonrpc":"2.0","id":${response.idText},"result":{"resultType":"input_required","inputRequests":{${questions.join(',')}}}}`
+  return withText(response, text)
 }

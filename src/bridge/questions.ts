@@ -1,6 +1,6 @@
 // The questions of a server that are open: noted when they are put to a client, forgotten when they are answered. The
 // client sees ids of ours, so that a restored backend session cannot mistake a late answer for its own.
-import { failure, withId, withValueAt } from '../protocol/jsonrpc.ts'
+import { failure, notification, withId, withValueAt } from '../protocol/jsonrpc.ts'
 import type { Notification, Request, Response } from '../protocol/jsonrpc.ts'
 import { takeNumber } from './conversation.ts'
 import type { Conversation, Output, Question } from './conversation.ts'
@@ -61,12 +61,29 @@ export function refuseIn(conversation: Conversation, number: number): Output[] {
   return outputs
 }
 
-/** The server has answered without them. */
+/** The server has answered without them, or will never know of the answers. */
 export function forgetIn(conversation: Conversation, number: number): void {
   for (const [id, { exchange }] of conversation.questions) {
     if (exchange === number) conversation.questions.delete(id)
   }
 }
+
+/** What a modern server asked in an exchange is of no use any more: the client is told. */
+export function withdrawIn(conversation: Conversation, number: number): Output[] {
+  const outputs: Output[] = []
+  for (const [id, question] of conversation.questions) {
+    if (question.input?.exchange !== number) continue
+    conversation.questions.delete(id)
+    const message = notification('notifications/cancelled', { requestId: id })
+    outputs.push(tellWithdrawn(conversation, id, question, message))
+  }
+  return outputs
+}
+
+/** Whether it was put to a modern client, who knows it under no id. */
+export const isModern = (conversation: Conversation, { exchange }: Question): boolean =>
+  exchange !== undefined &&
+  (conversation.away.has(exchange) || conversation.exchanges.get(exchange)?.declared !== undefined)
 
 /** Tells the client where it was asked, if that place is still open, else on its standing stream. */
 export function tellWithdrawn(

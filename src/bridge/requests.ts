@@ -5,15 +5,18 @@ import { request, withId, withValueAt } from '../protocol/jsonrpc.ts'
 import type { Request } from '../protocol/jsonrpc.ts'
 import { progressToken, withDeclared, withoutDeclared } from '../protocol/metadata.ts'
 import type { Declared } from '../protocol/metadata.ts'
-import { implementation } from '../version.ts'
+import { ourselves } from '../version.ts'
 import type { Conversation, Member, OpenExchange } from './conversation.ts'
 import { initializeFor } from './discovery.ts'
 import { levelSet } from './logging.ts'
 
 /** What we say of the clients of a conversation to a modern backend. */
-export const declaredFor = (conversation: Conversation, member: Member | undefined): Declared => ({
-  capabilities: member?.capabilities ?? {},
-  clientInfo: member?.clientInfo ?? implementation,
+export const declaredFor = (
+  conversation: Conversation,
+  member: Member | undefined,
+): Omit<Declared, 'capabilities'> => ({
+  capabilitiesText: member?.capabilitiesText ?? ourselves.capabilitiesText,
+  clientInfoText: member?.clientInfoText ?? ourselves.clientInfoText,
   logLevel: member?.single === true ? undefined : levelSet(conversation),
 })
 

@@ -3,6 +3,7 @@
 import { ProxyError } from '../errors.ts'
 import { isObject, result, withId } from '../protocol/jsonrpc.ts'
 import type { Response } from '../protocol/jsonrpc.ts'
+import { objectAt } from '../protocol/metadata.ts'
 import { rememberedLimit } from './conversation.ts'
 import type { Conversation, OpenExchange, Output } from './conversation.ts'
 import { discovered, initialized } from './discovery.ts'
@@ -12,8 +13,8 @@ import { subscribed } from './listening.ts'
 import { asInputRequired } from './parking.ts'
 import { forgetIn } from './questions.ts'
 import { opened, restoringFailed } from './restoring.ts'
-import { forModern, forSession, resultOf } from './results.ts'
-import { sendWaiting } from './sending.ts'
+import { forModern, forSession } from './results.ts'
+import { goOn } from './sending.ts'
 import { over, refresh } from './standing-stream.ts'
 
 const dropped = (reason: 'answer-without-request' | 'answer-to-notification', detail: string) =>
@@ -79,7 +80,8 @@ const readHere = new Set(['initialize', 'tools/list'])
 /** Whether the response to an exchange may pass in bytes: nothing in it is looked at here, or changed on the way. */
 export function mayPass(conversation: Conversation, number: number): boolean {
   const exchange = conversation.exchanges.get(number)
-  if (exchange === undefined || exchange.purpose !== undefined) return false
+  if (exchange === undefined || exchange.purpose !== undefined || exchange.translated) return false
+  if (exchange.declared !== undefined && !conversation.traits.modern) return false
   return exchange.wire.idText === exchange.request.idText && !readHere.has(exchange.request.method)
 }
 
@@ -139,7 +141,7 @@ export function finish(
     forgetIn(conversation, number)
     final = toModern(conversation, exchange, response)
   } else if (greets) {
-    final = discovered(exchange.request.idText, resultOf(response) ?? {})
+    final = discovered(exchange.request.idText, response)
   } else if (exchange.declared !== undefined) {
     // Modern on modern: as it came.
   } else if (method === 'ping' && response.failed && errorCode(response) === -32601) {
@@ -163,10 +165,10 @@ function finishOwn(
 ): Output[] {
   if (exchange.purpose === 'probe') return probed(conversation, number, !response.failed)
   if (exchange.purpose === 'restore') return []
-  if (exchange.purpose === 'level') return sendWaiting(conversation)
+  if (exchange.purpose === 'level') return goOn(conversation, exchange.before)
   if (exchange.purpose === 'subscribe') return subscribed(conversation, number, !response.failed)
   if (exchange.purpose === 'listen') return over(conversation, number, response)
-  if (!response.failed) return opened(conversation, resultOf(response) ?? {})
+  if (!response.failed) return opened(conversation, response)
   conversation.losses++
   return restoringFailed(
     conversation,
@@ -181,12 +183,12 @@ function toModern(
   response: Response,
 ): Response {
   if (wire.method === 'initialize' && !response.failed) {
-    return discovered(request.idText, resultOf(response) ?? {})
+    return discovered(request.idText, response)
   }
   const { method } = request
   return (
-    asInputRequired(response, declared?.capabilities ?? {}) ??
-    forModern(response, method, greeting?.['serverInfo'])
+    asInputRequired(response, method, declared?.capabilities ?? {}) ??
+    forModern(response, method, greeting && objectAt(greeting, ['result', 'serverInfo']))
   )
 }
 

@@ -2,7 +2,8 @@
 // that have no handshake of their own.
 import type { ProxyError } from '../errors.ts'
 import { isObject, notification, readBody } from '../protocol/jsonrpc.ts'
-import type { JsonObject, Request } from '../protocol/jsonrpc.ts'
+import type { Request, Response } from '../protocol/jsonrpc.ts'
+import { objectAt } from '../protocol/metadata.ts'
 import type { Conversation, Member, Output, Restore } from './conversation.ts'
 import { initializeFor } from './discovery.ts'
 import { beginAll } from './listening.ts'
@@ -16,9 +17,10 @@ export function initializeOurselves(conversation: Conversation): Output[] {
 }
 
 /** Our own handshake succeeded: announce it, restore what the client had set, let the waiting go. */
-export function opened(conversation: Conversation, greeting: JsonObject): Output[] {
+export function opened(conversation: Conversation, greeting: Response): Output[] {
   conversation.phase = 'open'
   conversation.greeting = greeting
+  conversation.level = undefined
   conversation.losses = 0
   const member = conversation.members.keys().next().value ?? ''
   const initialized = notification('notifications/initialized')
@@ -30,8 +32,16 @@ export function opened(conversation: Conversation, greeting: JsonObject): Output
   return [...outputs, ...beginAll(conversation), ...sendWaiting(conversation)]
 }
 
+/** A client's `initialize` is under way, so whatever it sends besides is its own affair. */
+export const opens = (conversation: Conversation): boolean =>
+  conversation.phase === 'fresh' &&
+  conversation.exchanges
+    .values()
+    .some(({ request: { method }, sent }) => method === 'initialize' && sent)
+
 /** A request needs a backend session that does not stand. */
 export function wake(conversation: Conversation): Output[] {
+  if (opens(conversation)) return []
   if (conversation.phase === 'lost') return reopenIfWanted(conversation)
   return conversation.phase === 'fresh' ? initializeOurselves(conversation) : []
 }
@@ -44,17 +54,31 @@ export function reopenIfWanted(conversation: Conversation): Output[] {
   const listening = [...members.values()].some((member) => member.streams > 0)
   if (!waiting && !(listening && conversation.initialize !== undefined)) return []
   if (conversation.phase === 'lost') conversation.phase = 'restoring'
+  conversation.reopening = true
   return [{ type: 'reopen', losses: Math.max(0, conversation.losses - 1) }]
 }
 
 /** The back-off has passed. A client's own `initialize`, still unanswered, opens the new session; else we do. */
 export function reopened(conversation: Conversation): Output[] {
+  conversation.reopening = false
   for (const [number, exchange] of conversation.exchanges) {
     if (exchange.sent || exchange.request.method !== 'initialize') continue
     exchange.sent = true
     return [send(exchange, number, true)]
   }
   return conversation.phase === 'open' ? [] : initializeOurselves(conversation)
+}
+
+/**
+ * A client's own `initialize` was to bring the backend session back, and has come to nothing: we make one, where anybody
+ * waits for it.
+ */
+export function restoreYet(conversation: Conversation): Output[] {
+  const { exchanges, phase, reopening } = conversation
+  if (phase !== 'restoring' || reopening) return []
+  if (exchanges.values().some(({ wire, sent }) => wire.method === 'initialize' && sent)) return []
+  conversation.phase = conversation.initialize === undefined ? 'fresh' : 'lost'
+  return reopenIfWanted(conversation)
 }
 
 /** Our own handshake failed: everything that waited for it fails with it. */
@@ -94,8 +118,8 @@ export function takeOver(conversation: Conversation, member: Member, restore: Re
     const params = initialize.value['params']
     const capabilities = isObject(params) ? params['capabilities'] : undefined
     member.capabilities = isObject(capabilities) ? capabilities : {}
-    const info = isObject(params) ? params['clientInfo'] : undefined
-    member.clientInfo = isObject(info) ? info : undefined
+    member.capabilitiesText = objectAt(initialize, ['params', 'capabilities']) ?? '{}'
+    member.clientInfoText = objectAt(initialize, ['params', 'clientInfo'])
     conversation.initialize ??= initialize
     if (conversation.phase === 'fresh') conversation.phase = 'lost'
   }

@@ -27,13 +27,13 @@ export const errorOf = ({ value }: Response): JsonObject | undefined =>
   isObject(value['error']) ? value['error'] : undefined
 
 /**
- * A session server's answer for a modern client (2026-07-28, Basic, "Responses" and "Per-response protocol fields"):
+ * A session server's answer for a modern client; `serverInfo` is JSON text (2026-07-28, Basic, "Responses" and "Per-response protocol fields"):
  * stale at once and nobody else's, for such servers do not say.
  */
 export function forModern(
   response: Response,
   method: string,
-  serverInfo: Json | undefined,
+  serverInfo: string | undefined,
 ): Response {
   if (response.failed) {
     return errorOf(response)?.['code'] === formerNotFound
@@ -50,11 +50,10 @@ export function forModern(
   }
   let text = response.text
   const meta = result['_meta']
-  if (isObject(serverInfo) && !(isObject(meta) && isObject(meta[serverInfoKey]))) {
-    const info = JSON.stringify(serverInfo)
+  if (serverInfo !== undefined && !(isObject(meta) && isObject(meta[serverInfoKey]))) {
     if (isObject(meta)) {
-      text = editObject(text, ['result', '_meta'], { add: { [serverInfoKey]: info } })
-    } else add['_meta'] = `{${JSON.stringify(serverInfoKey)}:${info}}`
+      text = editObject(text, ['result', '_meta'], { add: { [serverInfoKey]: serverInfo } })
+    } else add['_meta'] = `{${JSON.stringify(serverInfoKey)}:${serverInfo}}`
   }
   return withText(response, editObject(text, ['result'], { add }))
 }

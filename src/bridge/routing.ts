@@ -22,7 +22,8 @@ export function findPlace(
   carrier?: number,
 ): Place | undefined {
   const own = carrier === undefined ? undefined : conversation.exchanges.get(carrier)
-  const owner = own?.carries === true ? conversation.members.get(own.member) : undefined
+  const takes = own?.carries === true && own.declared === undefined
+  const owner = takes ? conversation.members.get(own.member) : undefined
   if (owner !== undefined && suits(owner)) return { member: owner, exchange: carrier }
   let newest: Place | undefined
   let running = 0

@@ -17,12 +17,14 @@ export const send = (exchange: OpenExchange, number: number, repeatable: boolean
 
 /**
  * Opens an exchange of our own and sends its request: `like` under an id of ours, its text otherwise as it is. A client's
- * text is never serialised again: it may be nested more deeply than that could bear.
+ * text is never serialised again: it may be nested more deeply than that could bear. `before`: the client's exchange that
+ * waits for it.
  */
 export function sendOwn(
   conversation: Conversation,
   purpose: Purpose,
   like: Request,
+  before?: number,
 ): { number: number; output: Output } {
   const number = takeNumber(conversation.ids)
   const message = withId(like, String(number))
@@ -36,6 +38,7 @@ export function sendOwn(
     token: undefined,
     carries: false,
     purpose,
+    ...(before !== undefined && { before }),
     sent: true,
     accepted: false,
     repeats: 0,
@@ -80,6 +83,13 @@ export function sendWaiting(conversation: Conversation): Output[] {
   return outputs
 }
 
+/** What a request waited for is done, or has failed. */
+export function goOn(conversation: Conversation, number: number | undefined): Output[] {
+  const exchange = number === undefined ? undefined : conversation.exchanges.get(number)
+  if (number === undefined || exchange === undefined || exchange.sent) return []
+  return conversation.phase === 'open' ? dispatch(conversation, number, exchange) : []
+}
+
 /** Sends a client's request, or what has to come before it; answers it where the backend has said it all already. */
 export function dispatch(
   conversation: Conversation,
@@ -87,15 +97,16 @@ export function dispatch(
   exchange: OpenExchange,
 ): Output[] {
   const { request } = exchange
-  const { traits, greeting = {} } = conversation
+  const { traits, greeting } = conversation
   if (request.method === 'server/discover' && traits.handshake) {
     conversation.exchanges.delete(number)
     return [{ type: 'finish', exchange: number, response: discovered(request.idText, greeting) }]
   }
-  const level = levelFor(conversation, exchange)
+  const level = exchange.levelled === true ? undefined : levelFor(conversation, exchange)
   if (level !== undefined) {
+    exchange.levelled = true
     exchange.sent = false
-    return [sendOwn(conversation, 'level', level).output]
+    return [sendOwn(conversation, 'level', level, number).output]
   }
   exchange.sent = true
   return [send(exchange, number, isRepeatable(conversation, request))]

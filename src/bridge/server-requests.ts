@@ -4,17 +4,18 @@ import { ProxyError } from '../errors.ts'
 import { failure, isObject, result, withId } from '../protocol/jsonrpc.ts'
 import type { JsonObject, Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
 import { end } from './cancellation.ts'
-import { requiredFor } from './capabilities.ts'
+import { covers, requiredFor } from './capabilities.ts'
 import type { Conversation, Member, OpenExchange, Output } from './conversation.ts'
 import { takeInput } from './input-rounds.ts'
 import { gather, mayBeAsked, takesQuestion } from './parking.ts'
-import { deliver, note, reply, tellWithdrawn } from './questions.ts'
+import { deliver, isModern, note, reply, tellWithdrawn } from './questions.ts'
 import { findPlace, hold } from './routing.ts'
 
 /** A stand-in is for clients that are asked while their requests run; it keeps what must wait for one. */
 const declares = (member: Member, message: Request): boolean => {
   const required = requiredFor(message)
   if (required === undefined) return !member.single
+  if (member.single) return covers(member.capabilities, required)
   return Object.keys(required).every((name) => isObject(member.capabilities[name]))
 }
 
@@ -28,6 +29,8 @@ export function ask(conversation: Conversation, message: Request, carrier?: numb
     if (required !== undefined && mayBeAsked(exchange.request.method)) {
       return refuseModern(conversation, message, number, required)
     }
+    // The server waits for the answer before it gives its own, and nobody may be asked.
+    if (carrier !== undefined && message.method !== 'ping') return [refuse(conversation, message)]
   }
   const suits = (member: Member) => declares(member, message)
   const place = findPlace(conversation, suits, carrier)
@@ -37,12 +40,12 @@ export function ask(conversation: Conversation, message: Request, carrier?: numb
   if (waiting !== undefined) return hold(waiting, message)
   return [
     { type: 'dropped', reason: 'nobody-to-ask', detail: message.method },
-    reply(
-      conversation,
-      failure(message.idText, -32601, `the client does not support ${message.method}`),
-    ),
+    refuse(conversation, message),
   ]
 }
+
+const refuse = (conversation: Conversation, { idText, method }: Request): Output =>
+  reply(conversation, failure(idText, -32601, `the client does not support ${method}`))
 
 /**
  * The exchange of a modern client that a question belongs to: the one in whose answer it came, or the only one in flight
@@ -87,7 +90,7 @@ function refuseModern(
     data: { requiredCapabilities: required },
   })
   return [
-    reply(conversation, failure(message.idText, -32601, `the client has no ${message.method}`)),
+    refuse(conversation, message),
     { type: 'fail', exchange: number, error },
     ...end(conversation, number, 'the client lacks a capability'),
   ]
@@ -110,8 +113,10 @@ export function withdraw(conversation: Conversation, message: Notification): Out
   const params = message.value['params']
   const id = isObject(params) ? params['requestId'] : undefined
   for (const [number, question] of conversation.questions) {
-    if (question.request.value['id'] !== id) continue
+    // Those of a modern server have no ids that it knows.
+    if (question.request.value['id'] !== id || question.input !== undefined) continue
     conversation.questions.delete(number)
+    if (isModern(conversation, question)) return []
     return [tellWithdrawn(conversation, number, question, message)]
   }
   for (const member of conversation.members.values()) {
@@ -123,7 +128,7 @@ export function withdraw(conversation: Conversation, message: Notification): Out
 /** A member leaves: what it was asked, and can no longer answer, is refused for it. */
 export function refuseAll(conversation: Conversation, member: Member): Output[] {
   const outputs: Output[] = []
-  const refuse = (request: Message) => {
+  const refuseGone = (request: Message): void => {
     if (request.kind !== 'request') return
     const error = failure(request.idText, -32000, 'the client has gone')
     outputs.push(reply(conversation, error))
@@ -131,9 +136,9 @@ export function refuseAll(conversation: Conversation, member: Member): Output[] 
   for (const [number, question] of conversation.questions) {
     if (question.member !== member.id) continue
     conversation.questions.delete(number)
-    refuse(question.request)
+    if (question.input === undefined) refuseGone(question.request)
   }
-  member.held.forEach(refuse)
+  member.held.forEach(refuseGone)
   member.held = []
   return outputs
 }

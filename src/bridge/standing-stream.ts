@@ -8,7 +8,7 @@ import { modernRevision } from '../protocol/dialects.ts'
 import { metaOf, paramsOf, subscriptionKey, withDeclared } from '../protocol/metadata.ts'
 import { rememberedLimit } from './conversation.ts'
 import type { Conversation, Filter, Output } from './conversation.ts'
-import { flags, isEmpty, offered } from './listening.ts'
+import { flags, isEmpty, offered, wants } from './listening.ts'
 import { declaredFor } from './requests.ts'
 import { errorOf } from './results.ts'
 import { announce } from './routing.ts'
@@ -17,7 +17,9 @@ import { sendOwn } from './sending.ts'
 /** What the client is to hear of: its subscriptions, and once it has a stream, changes of lists. */
 function wanted(conversation: Conversation): Filter {
   const { greeting, subscriptions, members } = conversation
-  const hears = [...members.values()].some(({ streams }) => streams > 0)
+  const hears = [...members.values()].some(
+    ({ streams, revision }) => streams > 0 && revision !== undefined,
+  )
   // What a server offers is not known of a session that another process has opened; it leaves out what it has not.
   const lists = greeting === undefined ? flags(() => true) : offered(greeting).lists
   return {
@@ -34,6 +36,7 @@ export function refresh(conversation: Conversation): Output[] {
   if (standing.refused || conversation.members.size === 0) return []
   const filter = wanted(conversation)
   const latest = standing.next ?? standing.current
+  if (standing.vain !== undefined && same(standing.vain, filter)) return []
   if (latest !== undefined && same(latest.filter, filter)) return []
   const outputs = drop(conversation, standing.next?.number)
   standing.next = undefined
@@ -67,10 +70,16 @@ export function subscribe(conversation: Conversation, number: number, message: R
     const why = standing.refused ? 'the server has none' : 'there are too many'
     return refuse(number, message, `no subscription to "${uri}": ${why}`)
   }
-  if (standing.current?.filter.resourceSubscriptions?.includes(uri) === true) {
+  const heardNow = standing.current?.filter.resourceSubscriptions?.includes(uri) === true
+  if (
+    heardNow &&
+    subscriptions.has(uri) &&
+    ![...standing.waiting.values()].some((each) => each.uri === uri)
+  ) {
     return [{ type: 'finish', exchange: number, response: result(message.idText, {}) }]
   }
   subscriptions.set(uri, message)
+  standing.vain = undefined
   conversation.learnt++
   standing.waiting.set(number, { request: message, uri })
   return refresh(conversation)
@@ -85,7 +94,14 @@ export function unsubscribe(
   if (typeof uri === 'string') conversation.subscriptions.delete(uri)
   conversation.learnt++
   const response = result(message.idText, {})
-  return [...refresh(conversation), { type: 'finish', exchange: number, response }]
+  const outputs: Output[] = []
+  for (const [waiting, { request: asked, uri: theirs }] of conversation.standing.waiting) {
+    if (theirs !== uri) continue
+    conversation.standing.waiting.delete(waiting)
+    outputs.push({ type: 'finish', exchange: waiting, response: result(asked.idText, {}) })
+  }
+  outputs.push({ type: 'finish', exchange: number, response })
+  return [...outputs, ...refresh(conversation)]
 }
 
 const refuse = (number: number, { idText }: Request, text: string): Output[] => [
@@ -96,6 +112,15 @@ const refuse = (number: number, { idText }: Request, text: string): Output[] => 
 export function heard(conversation: Conversation, number: number, message: Notification): Output[] {
   if (message.method === 'notifications/subscriptions/acknowledged') {
     return acknowledged(conversation, number, message)
+  }
+  conversation.standing.losses = 0
+  const resourceSubscriptions = [...conversation.subscriptions.keys()]
+  if (
+    message.method === 'notifications/resources/updated' &&
+    !wants({ resourceSubscriptions }, message)
+  ) {
+    // The stream from before it was unsubscribed goes on until the next one is acknowledged.
+    return []
   }
   return announce(conversation, untagged(message))
 }
@@ -116,16 +141,18 @@ function acknowledged(conversation: Conversation, number: number, message: Notif
   const outputs = drop(conversation, standing.current?.number)
   standing.current = standing.next
   standing.next = undefined
-  standing.losses = 0
   const { notifications } = paramsOf(message)
   const uris = isObject(notifications) ? notifications['resourceSubscriptions'] : []
   const honoured = Array.isArray(uris) ? (uris as readonly Json[]) : []
+  const nothing = !isObject(notifications) || isEmpty(notifications)
+  standing.vain = nothing ? standing.current?.filter : undefined
   return [...outputs, ...answerWaiting(conversation, (uri) => honoured.includes(uri))]
 }
 
 /** Answers to the requests to subscribe that waited, as far as the latest stream asks for their resources. */
 function answerWaiting(conversation: Conversation, agreed: (uri: string) => boolean): Output[] {
   const { waiting, current } = conversation.standing
+  const refused = new Set<string>()
   const outputs: Output[] = []
   for (const [number, { request: asked, uri }] of waiting) {
     if (current?.filter.resourceSubscriptions?.includes(uri) === false) continue
@@ -136,9 +163,35 @@ function answerWaiting(conversation: Conversation, agreed: (uri: string) => bool
     }
     conversation.subscriptions.delete(uri)
     conversation.learnt++
+    refused.add(uri)
     outputs.push(...refuse(number, asked, `no subscription to "${uri}": the server does not agree`))
   }
+  if (current !== undefined && refused.size > 0) {
+    const { resourceSubscriptions = [], ...others } = current.filter
+    const left = resourceSubscriptions.filter((uri) => !refused.has(uri))
+    const filter = { ...others, ...(left.length > 0 && { resourceSubscriptions: left }) }
+    conversation.standing.current = { ...current, filter }
+  }
   return outputs
+}
+
+/** The client of a request to subscribe waits no longer. */
+export function giveUpSubscribing(conversation: Conversation, number: number): Output[] {
+  const { waiting } = conversation.standing
+  const uri = waiting.get(number)?.uri
+  waiting.delete(number)
+  if (uri === undefined || [...waiting.values()].some((each) => each.uri === uri)) return []
+  conversation.subscriptions.delete(uri)
+  conversation.learnt++
+  return refresh(conversation)
+}
+
+/** Their client has gone. */
+export function failWaiting(conversation: Conversation, error: ProxyError): Output[] {
+  const { waiting } = conversation.standing
+  const numbers = [...waiting.keys()]
+  waiting.clear()
+  return numbers.map((exchange) => ({ type: 'fail', exchange, error }))
 }
 
 /** A stream of ours has ended, in whatever way; it is opened again after a pause, unless the server has none. */
@@ -167,7 +220,9 @@ export function over(
     }
     standing.waiting.clear()
   }
-  if (!standing.refused && !isEmpty(wanted(conversation))) {
+  const filter = wanted(conversation)
+  const inVain = standing.vain !== undefined && same(standing.vain, filter)
+  if (!standing.refused && !inVain && !isEmpty(filter)) {
     outputs.push({ type: 'relisten', losses: standing.losses })
   }
   return outputs

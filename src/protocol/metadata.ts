@@ -18,7 +18,9 @@ const requestKeys = [revisionKey, clientInfoKey, capabilitiesKey, logLevelKey]
 /** What a client says of itself with a request. */
 export interface Declared {
   readonly capabilities: JsonObject
-  readonly clientInfo: JsonObject | undefined
+  /** The same as it was written, and who the client says it is: what clients write is never serialised anew. */
+  readonly capabilitiesText: string
+  readonly clientInfoText: string | undefined
   /** The least severe log messages that it wants with the answer; undefined: none. */
   readonly logLevel: string | undefined
 }
@@ -54,13 +56,23 @@ export function declaredIn(message: Message): Declared | undefined {
   const meta = metaOf(message)
   if (meta[revisionKey] === undefined) return undefined
   const capabilities = meta[capabilitiesKey]
-  const info = meta[clientInfoKey]
   const level = meta[logLevelKey]
   return {
     capabilities: isObject(capabilities) ? capabilities : {},
-    clientInfo: isObject(info) ? info : undefined,
+    get capabilitiesText() {
+      return objectAt(message, ['params', '_meta', capabilitiesKey]) ?? '{}'
+    },
+    get clientInfoText() {
+      return objectAt(message, ['params', '_meta', clientInfoKey])
+    },
     logLevel: typeof level === 'string' ? level : undefined,
   }
+}
+
+/** The JSON text of the object at `path`; undefined where there is none. */
+export function objectAt(message: Message, path: readonly string[]): string | undefined {
+  const text = textAt(message, path)
+  return text?.startsWith('{') === true ? text : undefined
 }
 
 /** What is wrong with a request's `_meta`, in words; undefined where nothing is (Basic, "Per-request protocol fields"). */
@@ -97,23 +109,25 @@ export function withoutDeclared(message: Request): Request {
 export function withDeclared<T extends Request | Notification>(
   message: T,
   revision: string,
-  declared: Declared,
+  declared: Omit<Declared, 'capabilities'>,
 ): T {
-  const { capabilities, clientInfo, logLevel } = declared
+  const { capabilitiesText, clientInfoText, logLevel } = declared
   return withMeta(message, {
-    [revisionKey]: revision,
-    ...(clientInfo && { [clientInfoKey]: clientInfo }),
-    [capabilitiesKey]: capabilities,
-    ...(logLevel !== undefined && { [logLevelKey]: logLevel }),
+    [revisionKey]: JSON.stringify(revision),
+    ...(clientInfoText !== undefined && { [clientInfoKey]: clientInfoText }),
+    [capabilitiesKey]: capabilitiesText,
+    ...(logLevel !== undefined && { [logLevelKey]: JSON.stringify(logLevel) }),
   })
 }
 
-/** The message with members put into the `_meta` of its `params`. */
-export function withMeta<T extends Request | Notification>(message: T, members: JsonObject): T {
-  const add: Record<string, string> = {}
-  for (const [key, value] of Object.entries(members)) add[key] = JSON.stringify(value)
+/** The message with members, their values as JSON text, put into the `_meta` of its `params`. */
+export function withMeta<T extends Request | Notification>(
+  message: T,
+  add: Readonly<Record<string, string>>,
+): T {
   const params = message.value['params']
-  const whole = JSON.stringify(members)
+  const members = Object.entries(add).map(([key, value]) => `${JSON.stringify(key)}:${value}`)
+  const whole = `{${members.join(',')}}`
   let text: string
   if (!isObject(params))
     text = editObject(message.text, [], { add: { params: `{"_meta":${whole}}` } })

@@ -12,7 +12,6 @@ import { Table } from '../table.ts'
 import type { Backends, Resolved } from './backends.ts'
 import { Live } from './live.ts'
 import type { LiveServices, MemberPort } from './live-options.ts'
-import { inOrder } from './parks.ts'
 import type { Park } from './parks.ts'
 import { Pools } from './pools.ts'
 import type { PoolLimits } from './pools.ts'
@@ -212,7 +211,7 @@ const plain: Kind = { member: 'single', declared: undefined, asked: false }
 
 function kindOf(declared: Declared | undefined): Kind {
   if (declared === undefined || Object.keys(declared.capabilities).length === 0) return plain
-  const digest = hash('sha256', inOrder(declared.capabilities), 'base64url')
+  const digest = hash('sha256', declared.capabilitiesText, 'base64url')
   return {
     member: `single ${digest}`,
     declared,

@@ -8,7 +8,7 @@ import type {
   Target,
 } from '../backends/backend.ts'
 import { bridge } from '../bridge/bridge.ts'
-import { createConversation, merge, takeNumber } from '../bridge/conversation.ts'
+import { createConversation, merge, takeNumber, waitingIn } from '../bridge/conversation.ts'
 import type { Conversation, Input, Output, Restore } from '../bridge/conversation.ts'
 import { mayPass } from '../bridge/responses.ts'
 import { restoreOf } from '../bridge/restoring.ts'
@@ -36,7 +36,7 @@ import type { Owner, Pending } from './pending.ts'
 interface Joining {
   readonly single?: boolean
   /** What the clients declare that a single member is for. */
-  readonly declared?: Pick<Declared, 'capabilities' | 'clientInfo'> | undefined
+  readonly declared?: Declared | undefined
   readonly restore?: Restore | undefined
 }
 
@@ -222,8 +222,7 @@ export class Live implements Owner {
     this.callOffReopen?.()
     for (const callOff of this.watches) callOff()
     const error = new ProxyError('SHUTTING_DOWN', 'the proxy is shutting down')
-    for (const number of this.conversation.exchanges.keys()) this.delivery.fail(number, error)
-    for (const { number } of this.conversation.answering) this.delivery.fail(number, error)
+    for (const number of waitingIn(this.conversation)) this.delivery.fail(number, error)
     this.links.close()
     this.options.onClosed()
   }

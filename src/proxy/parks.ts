@@ -5,6 +5,7 @@ import { notWaiting } from '../bridge/parking.ts'
 import type { Clock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
 import type { Caller } from '../frontends/exchange.ts'
+import { editObject, findValue } from '../protocol/json-text.ts'
 import { isObject } from '../protocol/jsonrpc.ts'
 import type { Json, Request } from '../protocol/jsonrpc.ts'
 import { paramsOf } from '../protocol/metadata.ts'
@@ -100,22 +101,34 @@ export function createParks({ clock, states, limits, replica }: ParksOptions): P
 }
 
 /** What of a caller and a request must be the same when it comes back. */
-export const originOf = (caller: Caller, message: Request): Origin => {
-  const { _meta: _, inputResponses: __, requestState: ___, ...params } = paramsOf(message)
+export function originOf(caller: Caller, message: Request): Origin {
   const { route, parameters } = caller
-  const whole = { route, parameters, method: message.method, params }
+  const edited = editObject(message.text, ['params'], {
+    drop: ['_meta', 'inputResponses', 'requestState'],
+  })
+  const params = findValue(edited, ['params'])
+  const whole = [
+    JSON.stringify([route, parameters, message.method]),
+    params === undefined ? '' : inOrder(edited.slice(params.start, params.end)),
+  ]
   return {
     principal: identityOf(caller.headers),
-    request: hash('sha256', inOrder(whole), 'base64url'),
+    request: hash('sha256', whole.join('\n'), 'base64url'),
   }
 }
 
-/** JSON with the members of objects in the order of their names. */
-export function inOrder(value: Json): string {
-  return JSON.stringify(value, (_, each: Json) => {
-    if (!isObject(each)) return each
-    return Object.fromEntries(Object.entries(each).sort(([one], [other]) => (one < other ? -1 : 1)))
-  })
+/** JSON text with the members of objects in the order of their names; what is nested too deeply for that stays as it is. */
+export function inOrder(text: string): string {
+  try {
+    return JSON.stringify(JSON.parse(text) as Json, (_, each: Json) => {
+      if (!isObject(each)) return each
+      return Object.fromEntries(
+        Object.entries(each).sort(([one], [other]) => (one < other ? -1 : 1)),
+      )
+    })
+  } catch {
+    return text
+  }
 }
 
 export const tooManyParked = (): ProxyError =>
