@@ -1,7 +1,9 @@
 // Requests that one side has and the other has not: they are answered here, or become something else (design, rules 1, 4
 // and 6).
 import { failure, result } from '../protocol/jsonrpc.ts'
-import type { Response } from '../protocol/jsonrpc.ts'
+import type { Request, Response } from '../protocol/jsonrpc.ts'
+import { paramsOf } from '../protocol/metadata.ts'
+import { mismatchIn } from '../protocol/tool-headers.ts'
 import type { Conversation, Member, OpenExchange, Output } from './conversation.ts'
 import { filterIn, listen } from './listening.ts'
 import { setLevel } from './logging.ts'
@@ -23,6 +25,7 @@ export function answeredHere(
   number: number,
   exchange: OpenExchange,
   member: Member | undefined,
+  headers: Readonly<Record<string, string>> = {},
 ): Output[] | undefined {
   const { declared, request: message } = exchange
   const { modern } = conversation.traits
@@ -35,6 +38,7 @@ export function answeredHere(
   }
   if (declared === undefined) return undefined
   if (former.has(method)) return finish(number, unknown(idText, method))
+  if (method === 'tools/call') return checked(conversation, number, message, headers)
   if (method !== 'subscriptions/listen') return undefined
   const filter = filterIn(message)
   if (filter === undefined) {
@@ -43,6 +47,20 @@ export function answeredHere(
   }
   const outputs = listen(conversation, number, exchange.member, message, filter)
   return conversation.phase === 'open' ? outputs : wake(conversation)
+}
+
+/** Copies of arguments in headers are checked by whoever knows the tool; a session backend knows nothing of them. */
+function checked(
+  { repeating }: Conversation,
+  number: number,
+  message: Request,
+  headers: Readonly<Record<string, string>>,
+): Output[] | undefined {
+  const { name, arguments: given } = paramsOf(message)
+  const tool = repeating.get(String(name))
+  const wrong = tool && mismatchIn(tool, given, headers)
+  if (wrong === undefined) return undefined
+  return finish(number, failure(message.idText, -32020, `header mismatch: ${wrong}`))
 }
 
 /** What a client of an earlier revision asks, and a modern backend has no method for. */

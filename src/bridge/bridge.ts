@@ -199,7 +199,7 @@ function request(conversation: Conversation, input: Input & { type: 'request' })
     accepted: false,
     repeats: 0,
   }
-  const known = answeredHere(conversation, number, exchange, member)
+  const known = answeredHere(conversation, number, exchange, member, input.headers)
   if (known !== undefined) return known
   conversation.exchanges.set(number, exchange)
   if (message.method === 'initialize' && member !== undefined) {

@@ -5,6 +5,7 @@ import type { DialectTraits } from '../protocol/dialects.ts'
 import type { JsonObject, Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
 import type { Declared } from '../protocol/metadata.ts'
 import { Table } from '../table.ts'
+import type { Listener, Standing } from './changes.ts'
 
 /** A client session, or the one stand-in (`single`) for all requests that come without a session. */
 export interface Member {
@@ -86,43 +87,6 @@ export interface InputRound {
   readonly state: string | undefined
 }
 
-/** A modern client that listens for changes in a session backend (2026-07-28, Subscriptions). */
-export interface Listener {
-  readonly member: string
-  readonly request: Request
-  readonly wanted: Filter
-  /** What it will be told of; undefined before that is known. */
-  honoured: Filter | undefined
-  /** Subscriptions under way, by the number of their exchange; the last one is a ping. */
-  readonly subscribing: Map<number, string | undefined>
-  acknowledged: boolean
-  /** Changes that came before the acknowledgement. */
-  held: Notification[]
-}
-
-/** What to hear of (2026-07-28, Subscriptions, "Notification Filter"). */
-export interface Filter {
-  readonly toolsListChanged?: boolean
-  readonly promptsListChanged?: boolean
-  readonly resourcesListChanged?: boolean
-  readonly resourceSubscriptions?: readonly string[]
-}
-
-/** The one stream on which a modern backend tells a session client of changes. */
-export interface Standing {
-  /** The exchange of the stream that has been acknowledged, and what it brings. */
-  current: { readonly number: number; readonly filter: Filter } | undefined
-  /** That of the one which is to take its place. */
-  next: { readonly number: number; readonly filter: Filter } | undefined
-  /** Requests to subscribe that wait for the acknowledgement. */
-  readonly waiting: Map<number, { readonly request: Request; readonly uri: string }>
-  /** The backend has no such streams. */
-  refused: boolean
-  /** What it agreed to nothing of. */
-  vain: Filter | undefined
-  losses: number
-}
-
 /** A server's request that a client has been asked to answer, keyed by the id the client sees. */
 export interface Question {
   readonly member: string
@@ -178,6 +142,8 @@ export interface Conversation {
   learnt: number
   /** Tools that say they may be called twice (`readOnlyHint`, `idempotentHint`). */
   readonly repeatableTools: Set<string>
+  /** Tools of which modern clients repeat arguments in headers; conversations of one principal have it in common. */
+  readonly repeating: Map<string, JsonObject>
   /** An `initialize` that the backend does not know, answered from what it serves. */
   readonly answering: Answering[]
 }
@@ -224,6 +190,8 @@ export type Input =
       readonly message: Request
       readonly exchange: number
       readonly carries: boolean
+      /** Headers of the request; those that repeat arguments of a tool count. */
+      readonly headers?: Readonly<Record<string, string>>
     }
   /** Questions that belong to an exchange have had time to arrive together. */
   | { readonly type: 'gathered'; readonly exchange: number }
@@ -339,11 +307,12 @@ export const heldSize = 1 << 20
 /** Subscriptions and notifications that one conversation remembers. */
 export const rememberedLimit = 256
 
-/** `pooled`: it serves callers whose ids may be the same. */
+/** `pooled`: it serves callers whose ids may be the same. `repeating`: what other conversations of theirs know too. */
 export function createConversation(
   traits: DialectTraits,
   ids: { next: number },
   pooled = false,
+  repeating: Conversation['repeating'] = new Map(),
 ): Conversation {
   return {
     traits,
@@ -375,6 +344,7 @@ export function createConversation(
     posts: [],
     learnt: 0,
     repeatableTools: new Set(),
+    repeating,
     answering: [],
   }
 }
@@ -386,6 +356,10 @@ export const waitingIn = (conversation: Conversation): readonly number[] => [
   ...conversation.listeners.keys(),
   ...conversation.standing.waiting.keys(),
 ]
+
+/** Nothing runs, and nobody is to come back. */
+export const isIdle = ({ exchanges, answering, away, listeners }: Conversation): boolean =>
+  exchanges.size + answering.length + away.size + listeners.size === 0
 
 /**
  * Moves everything of `from` into `into`: their backend streams turned out to be one (a shared-stream backend). Exchange

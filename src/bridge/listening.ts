@@ -5,7 +5,8 @@ import { isObject, notification, request, result } from '../protocol/jsonrpc.ts'
 import type { Json, Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
 import { paramsOf, subscriptionKey, withMeta } from '../protocol/metadata.ts'
 import { heldLimit } from './conversation.ts'
-import type { Conversation, Filter, Listener, Output } from './conversation.ts'
+import type { Filter, Listener } from './changes.ts'
+import type { Conversation, Output } from './conversation.ts'
 import { sendOwn } from './sending.ts'
 
 /** Each kind of change: its member of the filter, and the capability that offers it. */

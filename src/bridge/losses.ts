@@ -117,6 +117,7 @@ export function gone(conversation: Conversation, error: ProxyError): Output[] {
  * the backend has not taken yet keep running: the answers to their own POSTs decide.
  */
 function lose(conversation: Conversation, error: ProxyError, untaken: boolean): Output[] {
+  const withdrawn = withdrawQuestions(conversation)
   const outputs: Output[] = []
   const ours: [number, OpenExchange][] = []
   for (const [number, exchange] of conversation.exchanges) {
@@ -134,7 +135,6 @@ function lose(conversation: Conversation, error: ProxyError, untaken: boolean): 
       outputs.push({ type: 'fail', exchange: number, error })
     }
   }
-  outputs.push(...withdrawQuestions(conversation))
   conversation.unanswered = []
   conversation.losses++
   if (conversation.phase !== 'fresh') conversation.phase = 'lost'
@@ -143,7 +143,7 @@ function lose(conversation: Conversation, error: ProxyError, untaken: boolean): 
     if (exchange.purpose === 'initialize') conversation.losses--
     outputs.push(...failed(conversation, number, exchange, error, true))
   }
-  return [...outputs, ...reopenIfWanted(conversation)]
+  return [...withdrawn, ...outputs, ...reopenIfWanted(conversation)]
 }
 
 function withdrawQuestions(conversation: Conversation): Output[] {

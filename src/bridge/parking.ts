@@ -146,7 +146,8 @@ export function asInputRequired(
     return failure(response.idText, -32021, text, { requiredCapabilities: required })
   }
   const whole = textAt(response, ['error', 'data', 'elicitations']) ?? '[]'
-  const questions = [...elements(whole)].map(({ start, end }, index) => {
+  const objects = [...elements(whole)].filter(({ start }) => whole[start] === '{')
+  const questions = objects.map(({ start, end }, index) => {
     const add = { mode: '"url"' }
     const params = editObject(whole.slice(start, end), [], { add, drop: ['elicitationId'] })
     return `"${keyOf(index + 1)}":{"method":"elicitation/create","params":${params}}`

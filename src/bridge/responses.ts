@@ -2,8 +2,9 @@
 // what an answer tells us about the backend.
 import { ProxyError } from '../errors.ts'
 import { isObject, result, withId } from '../protocol/jsonrpc.ts'
-import type { Response } from '../protocol/jsonrpc.ts'
+import type { Json, Response } from '../protocol/jsonrpc.ts'
 import { objectAt } from '../protocol/metadata.ts'
+import { repeatsArguments } from '../protocol/tool-headers.ts'
 import { rememberedLimit } from './conversation.ts'
 import type { Conversation, OpenExchange, Output } from './conversation.ts'
 import { discovered, initialized } from './discovery.ts'
@@ -13,7 +14,7 @@ import { subscribed } from './listening.ts'
 import { asInputRequired } from './parking.ts'
 import { forgetIn } from './questions.ts'
 import { opened, restoringFailed } from './restoring.ts'
-import { forModern, forSession } from './results.ts'
+import { forModern, forSession, resultOf } from './results.ts'
 import { goOn } from './sending.ts'
 import { over, refresh } from './standing-stream.ts'
 
@@ -178,18 +179,33 @@ function finishOwn(
 
 /** What a session server answered, as a modern client must have it. */
 function toModern(
-  { greeting }: Conversation,
+  conversation: Conversation,
   { request, wire, declared }: OpenExchange,
   response: Response,
 ): Response {
+  const { greeting } = conversation
   if (wire.method === 'initialize' && !response.failed) {
     return discovered(request.idText, response)
   }
   const { method } = request
+  if (method === 'tools/list') learnRepeating(conversation, response)
   return (
     asInputRequired(response, method, declared?.capabilities ?? {}) ??
     forModern(response, method, greeting && objectAt(greeting, ['result', 'serverInfo']))
   )
+}
+
+/** Remembers the tools whose calls are to be checked. */
+function learnRepeating({ repeating }: Conversation, response: Response): void {
+  const tools = resultOf(response)?.['tools']
+  if (!Array.isArray(tools) || !response.text.includes('x-mcp-header')) return
+  for (const tool of tools as readonly Json[]) {
+    if (!isObject(tool) || typeof tool['name'] !== 'string') continue
+    repeating.delete(tool['name'])
+    if (repeatsArguments(tool) && repeating.size < rememberedLimit) {
+      repeating.set(tool['name'], tool)
+    }
+  }
 }
 
 const errorCode = (response: Response): unknown => {

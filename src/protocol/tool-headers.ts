@@ -2,7 +2,7 @@
 // Parameters").
 import { isObject } from './jsonrpc.ts'
 import type { Json, JsonObject } from './jsonrpc.ts'
-import { argumentText, encodeHeader } from './metadata.ts'
+import { argumentText, decodeHeader, encodeHeader } from './metadata.ts'
 
 /** One argument and its header. */
 interface Repeated {
@@ -29,6 +29,33 @@ export function headersOf(tool: JsonObject, given: Json | undefined): Record<str
     if (text !== undefined) headers[header] = encodeHeader(text)
   }
   return headers
+}
+
+/** Whether any argument of the tool is to be repeated. */
+export const repeatsArguments = (tool: JsonObject): boolean => (repeatedIn(tool) ?? []).length > 0
+
+/**
+ * Where the headers of a call contradict its arguments, or are missing, in words; undefined where they agree (Streamable
+ * HTTP, "Server Behavior for Custom Headers").
+ */
+export function mismatchIn(
+  tool: JsonObject,
+  given: Json | undefined,
+  headers: Readonly<Record<string, string>>,
+): string | undefined {
+  for (const { path, header } of repeatedIn(tool) ?? []) {
+    let value = given
+    for (const key of path) value = isObject(value) ? value[key] : undefined
+    const expected = argumentText(value)
+    if (expected === undefined) continue
+    const text = headers[header]
+    if (text === undefined) return `the ${header} header is missing`
+    const decoded = decodeHeader(text)
+    if (decoded === undefined) return `the ${header} header cannot be read`
+    const same = typeof value === 'number' ? Number(decoded) === value : decoded === expected
+    if (!same) return `the ${header} header does not say what the body does`
+  }
+  return undefined
 }
 
 /** Undefined where an annotation is none that a client may follow. */

@@ -98,6 +98,7 @@ export function createConversations(
       dialect: resolved.dialect,
       pooled: kind !== undefined,
       asked: kind?.asked ?? false,
+      repeating: kind && pools.repeating(key),
       headers: caller.headers,
       onEndpoint,
       onContradiction: () => backends.doubt(caller),
@@ -137,7 +138,8 @@ export function createConversations(
     }
     const kind = kindOf(traits.handshake ? declared : undefined)
     const { live: common, key } = find(resolved, caller)
-    let live = common ?? pools.find(key, kind.member, isAlone(kind, declared, message))
+    const alone = isAlone(kind, declared, message)
+    let live = common ?? pools.find(key, kind.member, alone)
     if (live === undefined) {
       pools.makeRoom(key)
       live = own(resolved, caller, kind)
@@ -147,6 +149,8 @@ export function createConversations(
     }
     if (common === undefined) pools.add(key, kind.member, live)
     if (resolved.stream !== 'own' && !homes.has(live)) homes.set(live, key)
+    // Others may look for one before this request begins.
+    if (alone) live.reserve()
     return { live, member: kind.member }
   }
 

@@ -1,11 +1,12 @@
 // What a conversation at work is given: services of the whole process, options of its own, and a port to each of its
 // client sessions.
 import type { BackendDialect, Headers, Target } from '../backends/backend.ts'
-import type { Restore } from '../bridge/conversation.ts'
+import type { Conversation, Restore } from '../bridge/conversation.ts'
 import type { Clock } from '../clock.ts'
 import type { Outlet } from '../frontends/exchange.ts'
 import type { DialectTraits } from '../protocol/dialects.ts'
 import type { Message } from '../protocol/jsonrpc.ts'
+import type { Declared } from '../protocol/metadata.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Live } from './live.ts'
@@ -23,6 +24,14 @@ export interface MemberPort {
   learnt?(restore: Restore): void
   exchangeStarted(): void
   exchangeEnded(): void
+}
+
+/** How a member joins. */
+export interface Joining {
+  readonly single?: boolean
+  /** What the clients declare that a single member is for. */
+  readonly declared?: Declared | undefined
+  readonly restore?: Restore | undefined
 }
 
 export interface LiveServices {
@@ -47,6 +56,8 @@ export interface LiveOptions {
   readonly pooled: boolean
   /** Its clients can be asked something: the backend's stream must stand before their requests go out. */
   readonly asked: boolean
+  /** What all conversations of its clients know of the backend's tools: see `Conversation`. */
+  readonly repeating?: Conversation['repeating'] | undefined
   /** Headers for what we send of our own accord. */
   readonly headers: Headers
   /** The backend said where it wants its POSTs. */

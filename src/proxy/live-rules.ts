@@ -38,5 +38,8 @@ export const isLasting = (message: Message): boolean =>
   message.kind === 'request' && message.method === 'subscriptions/listen'
 
 /** Whether what comes while a modern client's request runs must be known to be for it. */
-export const wantsToBeAlone = ({ declared, request }: OpenExchange): boolean =>
+export const wantsToBeAlone = ({
+  declared,
+  request,
+}: Pick<OpenExchange, 'declared' | 'request'>): boolean =>
   declared !== undefined && (mayBeAsked(request.method) || declared.logLevel !== undefined)

@@ -8,17 +8,17 @@ import type {
   Target,
 } from '../backends/backend.ts'
 import { bridge } from '../bridge/bridge.ts'
-import { createConversation, merge, takeNumber, waitingIn } from '../bridge/conversation.ts'
-import type { Conversation, Input, Output, Restore } from '../bridge/conversation.ts'
+import { createConversation, isIdle, merge, takeNumber, waitingIn } from '../bridge/conversation.ts'
+import type { Conversation, Input, Output } from '../bridge/conversation.ts'
 import { mayPass } from '../bridge/responses.ts'
 import { restoreOf } from '../bridge/restoring.ts'
 import { ProxyError } from '../errors.ts'
 import type { Caller, Outlet, Reply } from '../frontends/exchange.ts'
 import type { Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
-import type { Declared } from '../protocol/metadata.ts'
+import { declaredIn } from '../protocol/metadata.ts'
 import type { Sink } from '../protocol/passing.ts'
 import { Delivery } from './delivery.ts'
-import type { LiveOptions, LiveServices, MemberPort } from './live-options.ts'
+import type { Joining, LiveOptions, LiveServices, MemberPort } from './live-options.ts'
 import {
   backOff,
   contradicts,
@@ -29,16 +29,10 @@ import {
 } from './live-rules.ts'
 import { Links } from './links.ts'
 import { Order } from './order.ts'
+import { OwnLimits } from './own-limits.ts'
 import { originOf, tooManyParked } from './parks.ts'
 import type { Park } from './parks.ts'
 import type { Owner, Pending } from './pending.ts'
-
-interface Joining {
-  readonly single?: boolean
-  /** What the clients declare that a single member is for. */
-  readonly declared?: Declared | undefined
-  readonly restore?: Restore | undefined
-}
 
 export class Live implements Owner {
   readonly target: Target
@@ -52,8 +46,8 @@ export class Live implements Owner {
   private readonly links: Links
   private readonly order: Order
   private readonly delivery: Delivery
-  /** Time limits of what we send of our own accord. */
-  private readonly watches = new Set<() => void>()
+  private readonly ownLimits: OwnLimits
+  private reserved = 0
   private callOffReopen: (() => void) | undefined
   /** Where everything went when this conversation was merged into another. */
   private successor: Live | undefined
@@ -64,12 +58,18 @@ export class Live implements Owner {
     this.target = options.target
     this.used = services.clock.now()
     this.order = new Order(services.clock)
+    this.ownLimits = new OwnLimits(services.clock, services.ownTime)
     const { onDisconnected, target } = options
     this.links = new Links({ route: target.route, metrics: services.metrics, onDisconnected })
     this.delivery = new Delivery(services, options.target.route, this.ports, (way, exchange) =>
       this.slowDown(way, exchange),
     )
-    this.conversation = createConversation(options.traits, services.ids, options.pooled)
+    this.conversation = createConversation(
+      options.traits,
+      services.ids,
+      options.pooled,
+      options.repeating,
+    )
   }
 
   get members(): number {
@@ -93,14 +93,23 @@ export class Live implements Owner {
 
   /** Nothing waits for an answer. */
   get idle(): boolean {
-    const { exchanges, answering, away, listeners } = this.conversation
-    return exchanges.size + answering.length + away.size + listeners.size === 0
+    return isIdle(this.conversation)
   }
 
   /** A modern client that can be asked something, or wants to have log messages, has a request under way. */
   get asking(): boolean {
     const { exchanges, away } = this.conversation
-    return away.size > 0 || exchanges.values().some(wantsToBeAlone)
+    return this.reserved > 0 || away.size > 0 || exchanges.values().some(wantsToBeAlone)
+  }
+
+  /** A request that wants to be alone here is about to begin, or will not after all. */
+  reserve(): void {
+    this.reserved++
+  }
+
+  unreserve(message: Request): void {
+    const declared = declaredIn(message)
+    if (this.reserved > 0 && wantsToBeAlone({ declared, request: message })) this.reserved--
   }
 
   /** The conversation that serves the members now. */
@@ -142,8 +151,10 @@ export class Live implements Owner {
   request(member: string, caller: Caller, message: Request, reply: Reply | undefined): void {
     const number = takeNumber(this.services.ids)
     const carries = reply?.carries ?? true
+    this.unreserve(message)
     this.begin(member, caller, message, { number, reply })
-    this.run({ type: 'request', member, message, exchange: number, carries })
+    const { headers } = caller
+    this.run({ type: 'request', member, message, exchange: number, carries, headers })
     if (this.conversation.listeners.has(number)) this.listen()
   }
 
@@ -220,7 +231,7 @@ export class Live implements Owner {
     if (this.closed) return
     this.closed = true
     this.callOffReopen?.()
-    for (const callOff of this.watches) callOff()
+    this.ownLimits.close()
     const error = new ProxyError('SHUTTING_DOWN', 'the proxy is shutting down')
     for (const number of waitingIn(this.conversation)) this.delivery.fail(number, error)
     this.links.close()
@@ -236,7 +247,7 @@ export class Live implements Owner {
     for (const [member, port] of other.ports) this.ports.set(member, port)
     this.order.absorb(other.order)
     this.links.absorb(other.links)
-    for (const callOff of other.watches) this.watches.add(callOff)
+    this.ownLimits.absorb(other.ownLimits)
     other.successor = this
     other.closed = true
     other.options.onClosed()
@@ -251,10 +262,7 @@ export class Live implements Owner {
   private run(input: Input): void {
     const { learnt } = this.conversation
     for (const output of bridge(this.conversation, input)) this.perform(output)
-    if (this.conversation.learnt !== learnt) this.tellLearnt()
-  }
-
-  private tellLearnt(): void {
+    if (this.conversation.learnt === learnt) return
     for (const [member, port] of this.ports) port.learnt?.(restoreOf(this.conversation, member))
   }
 
@@ -345,17 +353,12 @@ export class Live implements Owner {
   /** Remembers what a message belongs to, and gives what we send of our own accord a time limit. */
   private watch(message: Message, exchange: number): void {
     this.services.carriers.set(message, exchange)
-    const { clock, pending, ownTime } = this.services
-    if (pending.get(exchange) !== undefined || isLasting(message)) return
-    const callOff = clock.after(ownTime, () => {
-      this.watches.delete(callOff)
+    if (this.services.pending.get(exchange) !== undefined || isLasting(message)) return
+    this.ownLimits.start(this.target.route, (error) => {
       const live = this.current
       if (live.closed || !live.conversation.exchanges.has(exchange)) return
-      const text = `the backend of route "${this.target.route}" did not answer in ${ownTime} ms`
-      const error = new ProxyError('BACKEND_TIMEOUT', text)
       live.run({ type: 'expired', exchange, error })
     })
-    this.watches.add(callOff)
   }
 
   private session(headers: Headers): BackendSession {

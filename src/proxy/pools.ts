@@ -1,4 +1,5 @@
 // Conversations for callers without a session: which of them can take a request, and which has to go.
+import type { Conversation } from '../bridge/conversation.ts'
 import { ProxyError } from '../errors.ts'
 import { Table } from '../table.ts'
 import type { Live } from './live.ts'
@@ -16,10 +17,16 @@ interface Pooled {
   readonly live: Live
 }
 
+/** What is open for one principal, and what its conversations know in common. */
+interface Owned {
+  lives: Pooled[]
+  readonly repeating: Conversation['repeating']
+}
+
 /** `principal` below: whose conversations they are, with which backend. */
 export class Pools {
   readonly #limits: PoolLimits
-  readonly #all = new Table<string, Pooled[]>(String)
+  readonly #all = new Table<string, Owned>(String)
   #size = 0
 
   constructor(limits: PoolLimits) {
@@ -30,24 +37,32 @@ export class Pools {
   find(principal: string, kind: string, alone: boolean): Live | undefined {
     const fits = (each: Pooled): boolean =>
       each.kind === kind && !each.live.current.closed && !(alone && each.live.current.asking)
-    return this.#all.get(principal)?.find(fits)?.live.current
+    return this.#all.get(principal)?.lives.find(fits)?.live.current
+  }
+
+  /** The tools of which a principal's calls repeat arguments in headers, for all its conversations. */
+  repeating(principal: string): Conversation['repeating'] {
+    return this.#of(principal).repeating
   }
 
   /** Makes room for one more. Throws LIMIT_REACHED where all are in use. */
   makeRoom(principal: string): void {
     const { sessions, sessionsPerPrincipal } = this.#limits
-    const own = this.#all.get(principal) ?? []
+    const own = this.#all.get(principal)?.lives ?? []
     if (own.length >= sessionsPerPrincipal && !closeLongestIdle([own])) {
       throw tooMany('sessionsPerPrincipal', sessionsPerPrincipal)
     }
-    if (this.#size >= sessions && !closeLongestIdle(this.#all.values())) {
+    if (
+      this.#size >= sessions &&
+      !closeLongestIdle([...this.#all.values()].map(({ lives }) => lives))
+    ) {
       throw tooMany('sessions', sessions)
     }
   }
 
   /** Those that have been idle since `before`, in the clock's ms, beside another one of the same kind. */
   surplus(before: number): readonly Live[] {
-    return [...this.#all.values()].flatMap((own) =>
+    return [...this.#all.values()].flatMap(({ lives: own }) =>
       own
         .filter(({ kind, live }) => {
           const first = own.find((each) => each.kind === kind)
@@ -58,19 +73,25 @@ export class Pools {
   }
 
   add(principal: string, kind: string, live: Live): void {
-    const own = this.#all.get(principal)
-    if (own?.some((each) => each.live === live && each.kind === kind) === true) return
+    const { lives } = this.#of(principal)
+    if (lives.some((each) => each.live === live && each.kind === kind)) return
     this.#size++
-    if (own === undefined) this.#all.set(principal, [{ kind, live }])
-    else own.push({ kind, live })
+    lives.push({ kind, live })
   }
 
   remove(principal: string, live: Live): void {
-    const own = this.#all.get(principal) ?? []
-    const left = own.filter((each) => each.live !== live)
-    this.#size -= own.length - left.length
-    if (left.length > 0) this.#all.set(principal, left)
-    else this.#all.delete(principal)
+    const owned = this.#all.get(principal)
+    if (owned === undefined) return
+    const left = owned.lives.filter((each) => each.live !== live)
+    this.#size -= owned.lives.length - left.length
+    owned.lives = left
+    if (left.length === 0) this.#all.delete(principal)
+  }
+
+  #of(principal: string): Owned {
+    let owned = this.#all.get(principal)
+    if (owned === undefined) this.#all.set(principal, (owned = { lives: [], repeating: new Map() }))
+    return owned
   }
 }
 

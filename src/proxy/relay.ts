@@ -204,7 +204,8 @@ export function createRelay(services: RelayServices): RunningRelay {
     single(caller, message, reply) {
       const use = ({ live, member, park }: Seat): void => {
         if (gone.has(reply)) {
-          if (park !== undefined) live.giveUp(park.number, 'the client has gone')
+          if (park === undefined) live.unreserve(message)
+          else live.giveUp(park.number, 'the client has gone')
         } else if (park === undefined) live.request(member, caller, message, reply)
         else live.resume(park, caller, message, reply)
       }

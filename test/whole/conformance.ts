@@ -87,19 +87,9 @@ const notResumable: Limits = {
   unchecked: { 'server-sse-polling': 'streams of 2026-07-28 are not to be come back for' },
 }
 
-/** What the backends of sessions, which speak 2025-11-25, cannot say in the words of 2026-07-28. */
-const unmirrored: Checks = {
-  'the backend knows nothing of headers that repeat arguments, and nobody checks them for it': [
-    'http-custom-header-server-validation: sep-2243-server-reject-invalid-param-chars',
-    'http-custom-header-server-validation: sep-2243-server-reject-param-mismatch',
-    'http-custom-header-server-validation: sep-2243-server-validate-param-match',
-  ],
-}
-
 const nameless: Limits = {
   ...none,
   failing: {
-    ...unmirrored,
     'a question of 2025-11-25 has no field for the name that the suite expects': [
       'input-required-result-basic-elicitation: sep-2322-elicitation-incomplete',
     ],
@@ -115,7 +105,6 @@ const nameless: Limits = {
 const modernAnswersOnly: Limits = {
   ...none,
   failing: {
-    ...unmirrored,
     'a report of progress is no answer': ['tools-call-with-progress: tools-call-with-progress'],
     'the backend cannot ask': [
       'input-required-result-basic-elicitation: sep-2322-elicitation-incomplete',
