@@ -79,6 +79,16 @@ export function hold(member: Member, message: Request | Notification): Output[] 
   return dropped
 }
 
+/** What modern clients hear of elsewhere, if they have asked for it, or not at all. */
+const apart = new Set([
+  'notifications/message',
+  'notifications/tools/list_changed',
+  'notifications/prompts/list_changed',
+  'notifications/resources/list_changed',
+  'notifications/resources/updated',
+  'notifications/elicitation/complete',
+])
+
 /**
  * A notification that belongs to no exchange. It concerns everybody on the backend session: where several client
  * sessions share one, each gets it.
@@ -90,7 +100,7 @@ export function announce(
 ): Output[] {
   const own = carrier === undefined ? undefined : conversation.exchanges.get(carrier)
   const alike = own?.declared === undefined || conversation.traits.modern
-  if (own?.carries === true && alike) {
+  if (own?.carries === true && (alike || !apart.has(message.method))) {
     return [{ type: 'deliver', member: own.member, exchange: carrier, message }]
   }
   const outputs: Output[] = [

@@ -59,17 +59,13 @@ export class Live implements Owner {
     this.used = services.clock.now()
     this.order = new Order(services.clock)
     this.ownLimits = new OwnLimits(services.clock, services.ownTime)
-    const { onDisconnected, target } = options
-    this.links = new Links({ route: target.route, metrics: services.metrics, onDisconnected })
-    this.delivery = new Delivery(services, options.target.route, this.ports, (way, exchange) =>
+    const { onDisconnected, traits, pooled, repeating } = options
+    const { route } = options.target
+    this.links = new Links({ route, metrics: services.metrics, onDisconnected })
+    this.delivery = new Delivery(services, route, this.ports, (way, exchange) =>
       this.slowDown(way, exchange),
     )
-    this.conversation = createConversation(
-      options.traits,
-      services.ids,
-      options.pooled,
-      options.repeating,
-    )
+    this.conversation = createConversation(traits, services.ids, pooled, repeating)
   }
 
   get members(): number {
