@@ -31,6 +31,13 @@ const table = {
   BODY_TIMEOUT: { fault: 'client', status: 408, rpc: -32600 },
   ORIGIN_FORBIDDEN: { fault: 'client', status: 403, rpc: -32600 },
   HOST_FORBIDDEN: { fault: 'client', status: 403, rpc: -32600 },
+  // What an unauthenticated request gets (RFC 6750, section 3.1; 2025-11-25, Authorization, "Token Handling").
+  TOKEN_MISSING: { fault: 'client', status: 401, rpc: -32000 },
+  TOKEN_INVALID: { fault: 'client', status: 401, rpc: -32000 },
+  SCOPE_INSUFFICIENT: { fault: 'client', status: 403, rpc: -32000 },
+  // Never 401: clients throw their tokens away on it.
+  AUTH_UNAVAILABLE: { fault: 'proxy', status: 503, rpc: -32000 },
+  RATE_LIMITED: { fault: 'client', status: 429, rpc: -32000 },
   CANNOT_CROSS: { fault: 'client', status: 200, rpc: -32601 },
   CANCELLED: { fault: 'client', status: 200, rpc: -32000 },
   LIMIT_REACHED: { fault: 'proxy', status: 503, rpc: -32000 },
