@@ -23,3 +23,9 @@ export interface Verifier {
    */
   verify(token: string): Promise<Authenticated | undefined>
 }
+
+/**
+ * A header of ours that carries a verified principal from the edge to wherever callers are told apart. No client can set
+ * it, and no backend gets it.
+ */
+export const principalHeader = 'x-causeway-principal'

@@ -3,6 +3,7 @@
 import type { Readable } from 'node:stream'
 import { buildConnector, Client, Pool } from 'undici'
 import type { Clock } from '../clock.ts'
+import { principalHeader } from '../auth/auth.ts'
 import { ProxyError } from '../errors.ts'
 import type { Passing } from '../protocol/passing.ts'
 import { Table } from '../table.ts'
@@ -77,6 +78,13 @@ const keepAliveTimeout = 4000
 const redirects = (status: number): boolean =>
   status === 301 || status === 302 || status === 307 || status === 308
 const isWaking = (status: number): boolean => status === 502 || status === 503 || status === 504
+
+/** What is ours among the headers of a request stays here. */
+function outward(headers: Headers): Headers {
+  if (headers[principalHeader] === undefined) return headers
+  const { [principalHeader]: _, ...others } = headers
+  return others
+}
 
 export function createHttpClient(options: HttpClientOptions): HttpClient {
   const { clock, wakeTime, connectTime } = options
@@ -240,7 +248,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
   return {
     post(call) {
       const headers = {
-        ...call.headers,
+        ...outward(call.headers),
         'content-type': 'application/json',
         accept: 'application/json, text/event-stream',
         'accept-encoding': 'identity',
@@ -280,7 +288,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       streams.set(number, end)
       call.signal.addEventListener('abort', end)
       const headers = {
-        ...call.headers,
+        ...outward(call.headers),
         accept: 'text/event-stream',
         'accept-encoding': 'identity',
       }
@@ -310,7 +318,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
           {
             path: pathOf(call.url),
             method: 'DELETE',
-            headers: { ...call.headers, 'accept-encoding': 'identity' },
+            headers: { ...outward(call.headers), 'accept-encoding': 'identity' },
           },
           signal,
         ),

@@ -3,6 +3,7 @@
 import { hash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Config } from '../config/schema.ts'
+import { principalHeader } from '../auth/auth.ts'
 import { ProxyError } from '../errors.ts'
 
 export interface Edge {
@@ -105,6 +106,8 @@ const identity =
 
 const droppedPrefixes = [
   'mcp-',
+  // Ours: see principalHeader.
+  'x-causeway-',
   'x-forwarded-',
   'proxy-',
   'sec-',
@@ -196,7 +199,10 @@ export function principalOf(headers: Readonly<Record<string, string>>): string {
 
 function textOf(headers: Readonly<Record<string, string>>, names: readonly string[]): string {
   let text = ''
+  // What the backend gets for a verified caller says less of it, and may be made anew at any time.
+  const verified = headers[principalHeader] !== undefined
   for (const name of names) {
+    if (verified && name === 'authorization') continue
     // Copies of a tool's arguments, which say nothing of who calls it.
     if (name.startsWith('mcp-param-')) continue
     if (!descriptive.has(name)) text += `${name}:${headers[name]}\n`
@@ -210,6 +216,8 @@ function textOf(headers: Readonly<Record<string, string>>, names: readonly strin
  * by nobody; they only keep one user's session from another who has come by its id.
  */
 export function identityOf(headers: Readonly<Record<string, string>>): string {
+  const verified = headers[principalHeader]
+  if (verified !== undefined) return hash('sha256', `verified ${verified}`, 'base64url')
   const { authorization, ...others } = headers
   const token = authorization === undefined ? 'none' : subjectOf(authorization)
   return principalOf({ ...others, authorization: token })
