@@ -141,7 +141,7 @@ export function finish(
   } else if (exchange.declared !== undefined && !conversation.traits.modern) {
     forgetIn(conversation, number)
     final = toModern(conversation, exchange, response)
-  } else if (greets) {
+  } else if (greets && method !== 'initialize' && !response.failed) {
     final = discovered(exchange.request.idText, response)
   } else if (exchange.declared !== undefined) {
     // Modern on modern: as it came.

@@ -61,7 +61,8 @@ export async function joinFleet(options: ReplicaOptions): Promise<Replica> {
     await redis.set(place, own, 'PX', secretTime, 'NX')
     await redis.pexpire(place, secretTime)
     const common = await redis.get(place)
-    if (common !== null) secret = Buffer.from(common, 'base64url')
+    if (common === null) return
+    secret = Buffer.from(common, 'base64url')
     secretAt = clock.now()
   }
 

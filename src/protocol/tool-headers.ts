@@ -52,7 +52,9 @@ export function mismatchIn(
     if (text === undefined) return `the ${header} header is missing`
     const decoded = decodeHeader(text)
     if (decoded === undefined) return `the ${header} header cannot be read`
-    const same = typeof value === 'number' ? Number(decoded) === value : decoded === expected
+    // Integers may be written in more than one way (Server Validation).
+    const number = typeof value === 'number' && /^-?\d+(?:\.\d+)?$/.test(decoded)
+    const same = number ? Number(decoded) === value : decoded === expected
     if (!same) return `the ${header} header does not say what the body does`
   }
   return undefined

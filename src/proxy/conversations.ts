@@ -225,8 +225,8 @@ function kindOf(declared: Declared | undefined): Kind {
 
 /** What comes while the request runs would not be known to be for it, were there another one. */
 const isAlone = ({ asked }: Kind, declared: Declared | undefined, message: Message): boolean =>
-  (asked && message.kind === 'request' && mayBeAsked(message.method)) ||
-  declared?.logLevel !== undefined
+  message.kind === 'request' &&
+  ((asked && mayBeAsked(message.method)) || declared?.logLevel !== undefined)
 
 const singlePort = (caller: Caller): MemberPort => ({
   outlets: [],

@@ -10,6 +10,7 @@ import type {
 import { bridge } from '../bridge/bridge.ts'
 import { createConversation, isIdle, merge, takeNumber, waitingIn } from '../bridge/conversation.ts'
 import type { Conversation, Input, Output } from '../bridge/conversation.ts'
+import { mayBeAsked } from '../bridge/parking.ts'
 import { mayPass } from '../bridge/responses.ts'
 import { restoreOf } from '../bridge/restoring.ts'
 import { ProxyError } from '../errors.ts'
@@ -83,8 +84,7 @@ export class Live implements Owner {
 
   /** No client session needs it. */
   get onlySingles(): boolean {
-    for (const { single } of this.conversation.members.values()) if (!single) return false
-    return true
+    return this.conversation.members.values().every(({ single }) => single)
   }
 
   /** Nothing waits for an answer. */
@@ -104,8 +104,9 @@ export class Live implements Owner {
   }
 
   unreserve(message: Request): void {
-    const declared = declaredIn(message)
-    if (this.reserved > 0 && wantsToBeAlone({ declared, request: message })) this.reserved--
+    const asked = this.options.asked && mayBeAsked(message.method)
+    if (!asked && declaredIn(message)?.logLevel === undefined) return
+    this.reserved = Math.max(0, this.reserved - 1)
   }
 
   /** The conversation that serves the members now. */
@@ -244,6 +245,7 @@ export class Live implements Owner {
     this.order.absorb(other.order)
     this.links.absorb(other.links)
     this.ownLimits.absorb(other.ownLimits)
+    this.reserved += other.reserved
     other.successor = this
     other.closed = true
     other.options.onClosed()

@@ -4,7 +4,8 @@ import type { Test } from 'tap'
 import { detect } from '../../src/backends/detect.ts'
 import type { Detected } from '../../src/backends/detect.ts'
 import { answer, begin, kit, reply, scripted, target, until } from '../fixtures/scripted.ts'
-import type { Kit, Scripted } from '../fixtures/scripted.ts'
+import type { Answering, Kit, Scripted } from '../fixtures/scripted.ts'
+import { methodOf } from '../fixtures/unit-modern-tools.ts'
 
 type Script = (response: ServerResponse) => void
 
@@ -118,4 +119,146 @@ t.test('a backend that cannot be reached says so', async (t) => {
   await t.rejects(detect(target('http://127.0.0.1:1/mcp'), {}, { ...rest, http }), {
     code: 'BACKEND_UNREACHABLE',
   })
+})
+
+const json = { type: 'application/json' } as const
+const offering = (supportedVersions: unknown): string =>
+  JSON.stringify({ jsonrpc: '2.0', id: 1, result: { supportedVersions, capabilities: {} } })
+const both = offering(['2026-07-28', '2025-11-25'])
+const initialized = (revision = '2025-11-25'): string =>
+  JSON.stringify({ jsonrpc: '2.0', id: 1, result: { protocolVersion: revision, capabilities: {} } })
+const refusal = (code: number): string =>
+  JSON.stringify({ jsonrpc: '2.0', id: 1, error: { code, message: 'no' } })
+
+type Say = readonly [text: string, how?: Answering]
+
+/** What a backend is asked, in order, and what is made of its answers to `initialize` and `server/discover`. */
+const asking = async (t: Test, initialize: Say, discover: Say = [both, json], get?: Script) => {
+  const asked: string[] = []
+  const backend = await scripted(t, (seen, response) => {
+    asked.push(seen.method === 'POST' ? methodOf(seen) : seen.method)
+    if (seen.method === 'GET' && get) get(response)
+    else if (seen.method !== 'POST') answer(response, '', { status: 405 })
+    else answer(response, ...(methodOf(seen) === 'initialize' ? initialize : discover))
+  })
+  const options = kit(t)
+  const found = await detect(target(`${backend.url}/mcp`), { 'x-user-id': 'ann' }, options)
+  found.spare?.stream.close()
+  return { asked, found, backend, options }
+}
+
+t.test('a backend that gives a session is asked nothing else', async (t) => {
+  const headers = { 'mcp-session-id': 'sid-1' }
+  for (const revision of ['2025-11-25', '2025-06-18', '2024-11-05']) {
+    const initialize: Say = [initialized(revision), { ...json, headers }]
+    const { asked, found, backend } = await asking(t, initialize)
+    t.match(found, { dialect: 'streamable', modern: false }, revision)
+    await until(() => asked.length === 2, 'the session to be ended')
+    t.same(asked, ['initialize', 'DELETE'])
+    t.match(backend.seen[1]?.headers, headers)
+  }
+})
+
+t.test('one without sessions may speak to modern clients as they do', async (t) => {
+  const { asked, found, backend } = await asking(t, [initialized(), json])
+  t.match(found, { dialect: 'streamable', modern: true, evidence: /status 200/ })
+  t.same(asked, ['initialize', 'server/discover'])
+  const [first, second] = backend.seen
+  t.notOk('mcp-protocol-version' in (first?.headers ?? {}))
+  t.match(second?.headers, {
+    'x-user-id': 'ann',
+    'mcp-protocol-version': '2026-07-28',
+    'mcp-method': 'server/discover',
+  })
+  t.match(JSON.parse(second?.body ?? '').params['_meta'], {
+    'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+    'io.modelcontextprotocol/clientCapabilities': {},
+  })
+})
+
+t.test('one that refuses initialize in JSON-RPC and answers discovery is modern', async (t) => {
+  const cases: Say[] = [
+    [refusal(-32601), { ...json, status: 404 }],
+    [refusal(-32601), json],
+    [refusal(-32022), { ...json, status: 400 }],
+    [refusal(-32020), { ...json, status: 400 }],
+    [refusal(-32602), { ...json, status: 400 }],
+    [refusal(-32020).replace('"id":1', '"id":null'), { ...json, status: 400 }],
+  ]
+  for (const initialize of cases) {
+    const { asked, found } = await asking(t, initialize)
+    t.match(
+      found,
+      { dialect: 'stateless', modern: true, evidence: /server\/discover/ },
+      initialize[0],
+    )
+    t.same(asked, ['initialize', 'server/discover'])
+  }
+})
+
+t.test('discovery counts only where it offers the revision', async (t) => {
+  const cases: Say[] = [
+    [offering(['2025-11-25']), json],
+    [offering(['2099-01-01']), json],
+    [offering([]), json],
+    [offering('2026-07-28'), json],
+    [offering(undefined), json],
+    [refusal(-32601), { ...json, status: 404 }],
+    [refusal(-32022), { ...json, status: 400 }],
+    ['', { status: 202 }],
+    ['<html>', { type: 'text/html' }],
+    ['', { status: 401 }],
+    ['', { status: 503 }],
+  ]
+  for (const discover of cases) {
+    const without = await asking(t, [initialized(), json], discover)
+    t.match(without.found, { dialect: 'streamable', modern: false }, discover.join(' '))
+    const plain = await asking(t, [refusal(-32601), json], discover)
+    t.match(plain.found, { dialect: 'rpc', modern: false }, discover.join(' '))
+  }
+})
+
+t.test('one that is silent to discovery is not waited for long', async (t) => {
+  const backend = await scripted(t, (seen, response) => {
+    if (methodOf(seen) === 'initialize') answer(response, initialized(), json)
+  })
+  const options = kit(t)
+  const found = detect(target(`${backend.url}/mcp`), {}, options)
+  await until(() => backend.seen.length === 2, 'the question')
+  options.clock.advance(5000)
+  t.match(await found, { dialect: 'streamable', modern: false })
+  await until(() => backend.seen[1]?.closed, 'the question to be given up')
+})
+
+t.test('one that knows no JSON-RPC in POSTs is not asked for discovery', async (t) => {
+  for (const initialize of [
+    ['', { status: 405 }],
+    // A web framework's words.
+    ['{"detail":"Method Not Allowed"}', { ...json, status: 405 }],
+    ['<html>', { status: 404, type: 'text/html' }],
+    ['not found', { status: 404, type: 'text/plain' }],
+  ] as Say[]) {
+    const { asked, found } = await asking(t, initialize, undefined, announce)
+    t.match(found, { dialect: 'sse', modern: false }, initialize[0])
+    t.same(asked, ['initialize', 'GET'])
+  }
+})
+
+t.test('an sse backend that refuses in JSON-RPC is asked for its stream in the end', async (t) => {
+  const refuse: Say = [refusal(-32000), { ...json, status: 400 }]
+  const { asked, found } = await asking(t, refuse, refuse, announce)
+  t.match(found, { dialect: 'sse', modern: false })
+  t.same(asked, ['initialize', 'server/discover', 'GET'])
+})
+
+t.test('one of 2024-11-05 in plain JSON-RPC is not asked for discovery', async (t) => {
+  const { asked, found } = await asking(t, [initialized('2024-11-05'), json])
+  t.match(found, { dialect: 'rpc', modern: false })
+  t.same(asked, ['initialize'])
+})
+
+t.test('whoever names a session is not modern, even where initialize is refused', async (t) => {
+  const refuse: Say = [refusal(-32602), { ...json, headers: { 'mcp-session-id': 'sid-1' } }]
+  const { asked } = await asking(t, refuse)
+  t.notOk(asked.includes('server/discover'), asked.join())
 })

@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -5,7 +6,7 @@ import { Posts } from '../../src/backends/posts.ts'
 import type { PostHooks } from '../../src/backends/posts.ts'
 import { sessionLost } from '../../src/backends/refusal.ts'
 import { ProxyError } from '../../src/errors.ts'
-import { result } from '../../src/protocol/jsonrpc.ts'
+import { notification, result } from '../../src/protocol/jsonrpc.ts'
 import type { Message, Request } from '../../src/protocol/jsonrpc.ts'
 import type { Sink } from '../../src/protocol/passing.ts'
 import { listen, readText } from '../fixtures/listen.ts'
@@ -430,4 +431,57 @@ t.test('one that is given up is read no more', async (t) => {
   t.ok(stream.destroyed)
   await until(() => broken.length > 0, 'the backend to see it broken')
   t.same(bodies, [])
+})
+
+const event = (n: number): string => notification('notifications/x', { n }).text
+
+t.test('one answer can be held while the others go on, or all of them', async (t) => {
+  const streams: ServerResponse[] = []
+  const backend = await scripted(t, (_seen, response) => {
+    streams.push(response)
+    begin(response, `data: ${event(0)}\n\n`, { type: 'text/event-stream' })
+  })
+  const heard = ear()
+  const posts = new Posts(target(`${backend.url}/mcp`), heard, kit(t))
+  t.teardown(() => posts.close())
+  const [one, two] = [call(1), call(2)]
+  void posts.send(one, sending)
+  await until(() => heard.messages.length === 1, 'the first answer to begin')
+  void posts.send(two, sending)
+  await until(() => heard.messages.length === 2, 'the second answer to begin')
+  const comes = (of: Request, n: number) =>
+    heard.messages.some(([text, sent]) => text === event(n) && sent === of.text)
+  const say = (n: number) => {
+    for (const stream of streams) stream.write(`data: ${event(n)}\n\n`)
+  }
+  posts.pause(one)
+  say(1)
+  await until(() => comes(two, 1), 'the event that is not held')
+  t.notOk(comes(one, 1))
+  posts.resume(two)
+  say(2)
+  await until(() => comes(two, 2), 'another one')
+  t.notOk(comes(one, 1), 'resuming another changes nothing')
+  void posts.send(call(3), sending)
+  await until(() => heard.messages.some(([, sent]) => sent === call(3).text), 'a later answer')
+  posts.resume(one)
+  await until(() => comes(one, 2), 'what was held')
+
+  posts.pause()
+  posts.resume(two)
+  const later = call(4)
+  void posts.send(later, sending)
+  await until(() => streams.length === 4, 'a request that is sent meanwhile')
+  say(3)
+  await until(() => comes(two, 3), 'the one that goes on')
+  t.notOk(comes(one, 3))
+  // A round trip of another one shows that the answer has had its time.
+  posts.resume(one)
+  await until(() => comes(one, 3), 'the first again')
+  t.notOk(comes(later, 0), 'an answer that begins while all are held is held')
+  posts.resume()
+  await until(() => comes(later, 3), 'all of them')
+  const last = call(5)
+  void posts.send(last, sending)
+  await until(() => comes(last, 0), 'one that comes after')
 })

@@ -109,3 +109,39 @@ t.test('a stream paused before it opened reads nothing until it is resumed', asy
   running.close()
   stream.close()
 })
+
+t.test('it is told when the stream stands, or that it never will', async (t) => {
+  let script = (response: ServerResponse): void => streaming(response, '')
+  const { open, backend, clock } = await stage(t, (response) => script(response))
+  const stream = open()
+  clock.advance(0)
+  await stream.opened
+  t.equal(backend.seen[0]?.closed, false, 'a stream that has brought nothing yet stands')
+  stream.close()
+
+  for (const [name, onGet] of [
+    ['refused', (response: ServerResponse) => answer(response, '', { status: 405 })],
+    ['cut', (response: ServerResponse) => response.destroy()],
+  ] as const) {
+    script = onGet
+    const other = open()
+    clock.advance(0)
+    await other.opened
+    t.match(await other.ended, { kind: 'refused' }, name)
+  }
+  const early = open()
+  early.close()
+  await early.opened
+})
+
+t.test('a stream whose head does not come is not said to stand', async (t) => {
+  const { open, backend, clock } = await stage(t, () => {})
+  const stream = open()
+  let opened = false
+  void stream.opened.then(() => (opened = true))
+  clock.advance(0)
+  await until(() => backend.seen.length === 1, 'the request')
+  t.equal(opened, false)
+  stream.close()
+  await stream.opened
+})

@@ -309,7 +309,12 @@ t.test('a paused session reads no stream until it is resumed', async (t) => {
   session.listen?.()
   advance()
   await until(() => heard.messages.length === 1, 'the first event')
+  session.pause(call(1))
+  stream?.write(`data: ${changed}\n\n`)
+  await until(() => heard.messages.length === 2, 'the stream to go on where only an answer is held')
+  heard.messages.length = 1
   session.pause()
+  session.resume(call(1))
   stream?.write(`data: ${changed}\n\n`)
   // Another session's round trips show that the event has had its time.
   const other = await open(t)
@@ -317,4 +322,77 @@ t.test('a paused session reads no stream until it is resumed', async (t) => {
   t.equal(heard.messages.length, 1)
   session.resume()
   await until(() => heard.messages.length === 2, 'the second event')
+})
+
+t.test('requests wait for a stream that is wanted first', async (t) => {
+  let stand = (): void => {}
+  const { backend, session, initialize, gets, advance, heard } = await open(t, {
+    onGet: (response) => (stand = () => streaming(response, '')),
+  })
+  session.listen?.(true)
+  await initialize()
+  const sent = session.send(call(1), sending)
+  await session.send(note('notifications/x'), sending)
+  advance()
+  await until(() => gets().length === 1, 'the stream to be asked for')
+  t.match(backend.posts().at(-1)?.body, /notifications\/x/, 'what is no request does not wait')
+  stand()
+  t.equal(await sent, undefined)
+  t.equal(heard.messages.length, 1)
+  t.equal(await session.send(call(2), sending), undefined, 'nor does any later one')
+})
+
+t.test('they wait no longer than a moment, or until it is known not to come', async (t) => {
+  const late = await open(t, { onGet: () => {} })
+  late.session.listen?.(true)
+  await late.initialize()
+  const sent = late.session.send(call(1), sending)
+  late.advance(999)
+  await until(() => late.gets().length === 1, 'the stream to be asked for')
+  t.same(late.heard.messages, [])
+  late.advance(1)
+  t.equal(await sent, undefined)
+  t.equal(late.heard.messages.length, 1)
+
+  const without = await open(t)
+  without.session.listen?.(true)
+  await without.initialize()
+  const other = without.session.send(call(1), sending)
+  without.advance()
+  t.equal(await other, undefined)
+  t.equal(without.heard.messages.length, 1)
+})
+
+t.test('without that wish nothing waits', async (t) => {
+  const { session, initialize, heard } = await open(t, { onGet: () => {} })
+  session.listen?.()
+  await initialize()
+  t.equal(await session.send(call(1), sending), undefined)
+  t.equal(heard.messages.length, 1)
+})
+
+t.test('a request called off while it waits is never sent', async (t) => {
+  const { backend, session, initialize, advance } = await open(t, { onGet: () => {} })
+  session.listen?.(true)
+  await initialize()
+  const [one, two] = [call(1), call(2)]
+  const sent = [session.send(one, sending), session.send(two, sending)]
+  session.abort(one)
+  advance(1000)
+  t.same(await Promise.all(sent), [undefined, undefined])
+  t.same(
+    backend.posts().map(({ body }) => JSON.parse(body).id),
+    [0, undefined, 2],
+  )
+})
+
+t.test('a session closed while requests wait sends none of them', async (t) => {
+  const { backend, session, initialize, advance } = await open(t, { onGet: () => {} })
+  session.listen?.(true)
+  await initialize()
+  const sent = session.send(call(1), sending)
+  session.close()
+  advance(1000)
+  t.equal(await sent, undefined)
+  t.equal(backend.posts().length, 2)
 })

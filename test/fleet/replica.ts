@@ -155,3 +155,72 @@ t.test('what was asked before the connection came back is not taken for a death'
   await interrupt(two)
   t.equal(await two.replica.lives(one.replica.id), true)
 })
+
+const secretOf = (prefix: string) => keyOf(prefix, 'secret', 'fleet')
+
+t.test('all replicas of a fleet have one secret, and no other fleet has it', async (t) => {
+  const prefix = newFleet()
+  const all = await Promise.all([join(t, prefix), join(t, prefix), join(t, prefix)])
+  const [first, ...others] = all.map(({ replica }) => replica.secret?.toString('hex'))
+  t.equal(first?.length, 64)
+  for (const other of others) t.equal(other, first)
+  const late = await join(t, prefix)
+  t.equal(late.replica.secret?.toString('hex'), first, 'one that comes later has it too')
+  const stranger = await join(t, newFleet())
+  t.not(stranger.replica.secret?.toString('hex'), first)
+})
+
+t.test('the secret outlives those who made it, but not for ever', async (t) => {
+  const prefix = newFleet()
+  const one = await join(t, prefix)
+  const made = one.replica.secret
+  const left = await one.redis.pttl(secretOf(prefix))
+  t.ok(left > 86_000_000 && left <= 86_400_000, `${left} ms`)
+  await one.replica.leave()
+  t.same((await join(t, prefix)).replica.secret, made)
+
+  const two = await join(t, prefix)
+  await two.redis.pexpire(secretOf(prefix), 60_000)
+  two.clock.advance(600_000)
+  // More round trips than a renewal takes.
+  for (let trip = 0; trip < 6; trip++) await two.redis.ping()
+  t.ok((await two.redis.pttl(secretOf(prefix))) <= 60_000, 'it is not renewed all the time')
+  two.clock.advance(1000)
+  await waitFor(async () => (await two.redis.pttl(secretOf(prefix))) > 86_000_000, {
+    what: 'the secret to be renewed',
+  })
+})
+
+t.test('a server that has forgotten the secret is told again', async (t) => {
+  const prefix = newFleet()
+  const one = await join(t, prefix)
+  const made = one.replica.secret
+  await one.redis.del(secretOf(prefix))
+  await interrupt(one)
+  await waitFor(() => one.back() > 0, { what: 'the replica to be back' })
+  t.same(one.replica.secret, made, 'what is out with clients still counts')
+  t.same((await join(t, prefix)).replica.secret, made)
+})
+
+t.test('where another secret has been made meanwhile, that one counts', async (t) => {
+  const prefix = newFleet()
+  const one = await join(t, prefix)
+  await one.redis.del(secretOf(prefix))
+  const other = await join(t, prefix)
+  t.notSame(other.replica.secret, one.replica.secret)
+  await interrupt(one)
+  await waitFor(() => one.back() > 0, { what: 'the replica to be back' })
+  t.same(one.replica.secret, other.replica.secret)
+})
+
+t.test('until Redis has been reached there is no secret', async (t) => {
+  const prefix = newFleet()
+  const redis = connectRedis({ url, prefix })
+  redis.disconnect()
+  const one = await join(t, prefix, redis)
+  t.equal(one.replica.secret, undefined)
+  await redis.connect()
+  one.clock.advance(1000)
+  await waitFor(() => one.replica.secret !== undefined, { what: 'the secret' })
+  t.same((await join(t, prefix)).replica.secret, one.replica.secret)
+})

@@ -3,7 +3,7 @@ import { accepts, allowedMethods, classify } from '../../src/frontends/classify.
 import type { RequestFacts, Verdict } from '../../src/frontends/classify.ts'
 import type { Dialect } from '../../src/protocol/dialects.ts'
 
-const all: Dialect[] = ['sse', 'streamable', 'rpc']
+const all: Dialect[] = ['sse', 'streamable', 'stateless', 'rpc']
 const facts = (over: Partial<RequestFacts>): RequestFacts => ({
   method: 'POST',
   accept: undefined,
@@ -24,6 +24,20 @@ t.test('every request has one dialect', async (t) => {
     [{ sessionHeader: true }, 'streamable'],
     [{ sessionParameter: true }, 'sse'],
     [{ sessionParameter: true, initialize: true }, 'sse'],
+    [{ modernBody: true }, 'stateless'],
+    [{ modernBody: true, modernHeader: true }, 'stateless'],
+    // What contradicts itself is refused by the dialect that has a rule for it.
+    [{ modernBody: true, initialize: true }, 'stateless'],
+    // A session id or parameter is to be ignored (2026-07-28, Streamable HTTP, "Earlier Streamable HTTP Revisions").
+    [{ modernBody: true, sessionHeader: true }, 'stateless'],
+    [{ modernBody: true, sessionParameter: true }, 'stateless'],
+    [{ modernHeader: true }, 'stateless'],
+    // Clients of sessions name the newest revision they know in every request.
+    [{ modernHeader: true, initialize: true }, 'streamable'],
+    [{ modernHeader: true, sessionHeader: true }, 'streamable'],
+    [{ modernHeader: true, sessionParameter: true }, 'sse'],
+    [{ method: 'GET', modernHeader: true }, 'sse'],
+    [{ method: 'DELETE', modernHeader: true }, 'streamable'],
     [{ method: 'GET' }, 'sse'],
     [{ method: 'GET', accept: 'text/event-stream' }, 'sse'],
     [{ method: 'GET', accept: '*/*' }, 'sse'],
@@ -48,6 +62,12 @@ t.test('a route may serve fewer dialects', async (t) => {
     name(classify(facts({ method: 'GET', sessionHeader: true }), ['streamable'])),
     'streamable',
   )
+  t.equal(name(classify(facts({ modernBody: true }), ['streamable', 'rpc'])), 'not-allowed')
+  t.equal(name(classify(facts({ modernBody: true }), ['stateless'])), 'stateless')
+  for (const given of [{}, { initialize: true }, { sessionHeader: true }, { method: 'GET' }]) {
+    t.equal(name(classify(facts(given), ['stateless'])), 'not-allowed', JSON.stringify(given))
+  }
+  t.equal(allowedMethods(['stateless']), 'POST, OPTIONS')
   t.equal(allowedMethods(['rpc']), 'POST, OPTIONS')
   t.equal(allowedMethods(['sse']), 'GET, HEAD, POST, OPTIONS')
   t.equal(allowedMethods(all), 'GET, HEAD, POST, DELETE, OPTIONS')

@@ -5,9 +5,9 @@ import { answerPost } from '../../src/frontends/post-answer.ts'
 import type { PostAnswer, PostAnswerOptions } from '../../src/frontends/post-answer.ts'
 import type { Tools } from '../../src/frontends/reply.ts'
 import type { ErrorCode } from '../../src/errors.ts'
-import { notification, request, result } from '../../src/protocol/jsonrpc.ts'
-import type { Request } from '../../src/protocol/jsonrpc.ts'
-import type { Visit } from '../../src/frontends/exchange.ts'
+import { failure, notification, request, result } from '../../src/protocol/jsonrpc.ts'
+import type { Request, Response } from '../../src/protocol/jsonrpc.ts'
+import type { Reply, Visit } from '../../src/frontends/exchange.ts'
 import { front } from '../fixtures/front.ts'
 import { openStream, postJson } from '../fixtures/http.ts'
 import type { RawAnswer } from '../fixtures/http.ts'
@@ -187,6 +187,31 @@ t.test('a failure has its own JSON-RPC code, and a status where the client needs
       error: { code: error.rpc, message: error.message },
     })
   }
+})
+
+t.test('a dialect may have statuses of its own for answers that are whole', async (t) => {
+  const statusOf = ({ failed }: Response) => (failed ? 404 : 200)
+  const none = failure('1', -32601, 'no such method')
+  const unreachable = new ProxyError('BACKEND_UNREACHABLE', 'nobody there')
+  const denied = new ProxyError('BACKEND_UNAUTHORIZED', 'who are you')
+  const cases: [string, Options, (reply: Reply) => void, number][] = [
+    ['a result', {}, (reply) => reply.finish(done(1)), 200],
+    ['an error', {}, (reply) => reply.finish(none), 404],
+    ['an error of ours', {}, (reply) => reply.fail(unreachable), 404],
+    ['one that every client must see', {}, (reply) => reply.fail(denied), 401],
+    ['an error as an event', { json: false }, (reply) => reply.finish(none), 200],
+  ]
+  for (const [name, options, end, expected] of cases) {
+    const { post } = await answering(t, { ...options, statusOf })
+    const { answer, reply } = await post(1)
+    end(reply())
+    t.equal((await answer).status, expected, name)
+  }
+  const { post } = await answering(t, { statusOf })
+  const { answer, reply } = await post(1)
+  reply().send(note)
+  reply().finish(none)
+  t.equal((await answer).status, 200, 'a stream that stands has its status')
 })
 
 t.test('a failure on an open stream is an event like any answer', async (t) => {

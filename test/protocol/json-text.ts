@@ -1,5 +1,12 @@
 import t from 'tap'
-import { elements, findValue, members, replaceValue } from '../../src/protocol/json-text.ts'
+import {
+  editObject,
+  elements,
+  findValue,
+  members,
+  replaceValue,
+} from '../../src/protocol/json-text.ts'
+import type { ObjectEdit } from '../../src/protocol/json-text.ts'
 
 t.test('a value is found and replaced, and nothing else changes', async (t) => {
   const cases: [text: string, path: string[], replacement: string, expected: string][] = [
@@ -65,4 +72,47 @@ t.test('members and elements agree with JSON.parse on random values', async (t) 
 t.test('a path through a value that is no object leads nowhere', async (t) => {
   t.equal(findValue('{"a":1}', ['a', 'b']), undefined)
   t.equal(findValue('{"a":[{"b":1}]}', ['a', 'b']), undefined)
+})
+
+t.test('members of one object are dropped and added, and nothing else changes', async (t) => {
+  const cases: [text: string, path: string[], edit: ObjectEdit, expected: string][] = [
+    ['{"a":1,"b":2.0}', [], { drop: ['a'] }, '{"b":2.0}'],
+    ['{"a":1}', [], { drop: ['a'] }, '{}'],
+    ['{"a":1,"b":2,"a":3}', [], { drop: ['a'] }, '{"b":2}'],
+    ['{"\\u0061":1,"b":2}', [], { drop: ['a'] }, '{"b":2}'],
+    ['{"a":{"a":1},"b":[{"a":2}]}', ['a'], { drop: ['a'] }, '{"a":{},"b":[{"a":2}]}'],
+    ['{}', [], { add: { a: '1.0' } }, '{"a":1.0}'],
+    ['{ }', [], { add: { a: '1' } }, '{"a":1}'],
+    ['{"b":1e400}', [], { add: { a: '[]' } }, '{"a":[],"b":1e400}'],
+    ['{"a":1,"b":2}', [], { add: { a: '{}' } }, '{"a":{},"b":2}'],
+    ['{"\\u0061":1}', [], { add: { a: '2' } }, '{"a":2}'],
+    ['{"a":1,"c":3}', [], { drop: ['a'], add: { b: '2' } }, '{"b":2,"c":3}'],
+    ['{"a":1}', [], { add: { 'x"y': '2' } }, '{"x\\"y":2,"a":1}'],
+    ['[{"p" : {"q":{"a":1}} }]', [], { drop: ['p'] }, '[{"p" : {"q":{"a":1}} }]'],
+    [
+      '{"p" : {"q":{"a" : "}" , "b": 1 }} , "z":0}',
+      ['p', 'q'],
+      { drop: ['b'] },
+      '{"p" : {"q":{"a" : "}"}} , "z":0}',
+    ],
+    ['{"p":{"a":1},"p":{"a":2}}', ['p'], { drop: ['a'] }, '{"p":{"a":1},"p":{}}'],
+  ]
+  for (const [text, path, edit, expected] of cases) {
+    t.equal(editObject(text, path, edit), expected, `${text} ${JSON.stringify(edit)}`)
+  }
+})
+
+t.test('where there is nothing to change, the text stays as it is', async (t) => {
+  const cases: [string, string[], ObjectEdit][] = [
+    [' { "a" : 1 } ', [], { drop: ['b'] }],
+    [' { "a" : 1 } ', [], {}],
+    ['{"a":1}', ['a'], { add: { b: '1' } }],
+    ['{"a":null}', ['a'], { add: { b: '1' } }],
+    ['{"a":[]}', ['a'], { add: { b: '1' } }],
+    ['{"a":"{}"}', ['a'], { add: { b: '1' } }],
+    ['{"a":1}', ['b'], { add: { b: '1' } }],
+  ]
+  for (const [text, path, edit] of cases) {
+    t.equal(editObject(text, path, edit), text, `${text} ${JSON.stringify(edit)}`)
+  }
 })

@@ -231,3 +231,64 @@ t.test('closing closes the connections', async (t) => {
   await waitFor(() => backend.connections() === 0)
   t.pass()
 })
+
+/** A backend that is asked for `initialize` and `server/discover`. */
+const asked = (t: Test, dual: boolean): Promise<Scripted> =>
+  scripted(t, ({ body }, response) => {
+    const { method } = JSON.parse(body) as { readonly method: string }
+    const id = 1
+    const said: Record<string, object> = {
+      initialize: { result: { protocolVersion: '2025-11-25', capabilities: {} } },
+      'server/discover': { result: { supportedVersions: ['2026-07-28'], capabilities: {} } },
+    }
+    const refused = { error: { code: -32601, message: 'no such method' } }
+    const known = dual || method !== 'initialize'
+    const value = (known ? said[method] : undefined) ?? refused
+    answer(response, JSON.stringify({ jsonrpc: '2.0', id, ...value }), {
+      type: 'application/json',
+      status: 'error' in value ? 404 : 200,
+    })
+  })
+
+t.test('a backend of both eras is spoken to as its client speaks', async (t) => {
+  const backend = await asked(t, true)
+  const { backends, services } = setUp(t, { backend: { url: backend.url } })
+  t.equal(backends.known(caller(), true), undefined, 'nothing is known before it is asked')
+  const [modern, old] = [backends.resolve(caller(), true), backends.resolve(caller())]
+  t.match(await modern, { traits: dialects.stateless, stream: 'own' })
+  t.equal((await old).traits, dialects.streamable)
+  t.not((await old).dialect, (await modern).dialect)
+  t.equal(backend.seen.length, 2, 'it was asked once')
+  t.equal(backends.known(caller(), true)?.traits, dialects.stateless)
+  t.equal(backends.known(caller())?.traits, dialects.streamable)
+  const again = backends.resolve(caller(), true)
+  t.notOk(again instanceof Promise)
+  t.equal((await again).traits, dialects.stateless)
+  t.match(
+    services.lines().filter(({ msg }) => msg === 'backend detected'),
+    [{ dialect: 'streamable', modern: true }],
+  )
+})
+
+t.test('a modern backend is spoken to in its own way, whoever asks', async (t) => {
+  const backend = await asked(t, false)
+  const { backends } = setUp(t, { backend: { url: backend.url } })
+  t.equal((await backends.resolve(caller())).traits, dialects.stateless)
+  t.equal((await backends.resolve(caller(), true)).traits, dialects.stateless)
+})
+
+t.test('a configured dialect holds for modern clients too', async (t) => {
+  for (const dialect of ['sse', 'streamable', 'stateless', 'rpc'] as const) {
+    const { backends } = setUp(t, { backend: { url: 'http://backend.test/mcp', dialect } })
+    for (const modern of [false, true]) {
+      t.match(backends.resolve(caller(), modern), { traits: dialects[dialect] }, dialect)
+      t.equal(backends.known(caller(), modern)?.traits, dialects[dialect])
+    }
+  }
+})
+
+t.test('a backend of plain JSON-RPC is none of modern clients only', async (t) => {
+  const backend = await rpcBackend(t)
+  const { backends } = setUp(t, { backend: { url: backend.url } })
+  t.equal((await backends.resolve(caller(), true)).traits, dialects.rpc)
+})

@@ -6,11 +6,15 @@ import type { Backends, Resolved } from '../../src/proxy/backends.ts'
 import { createConversations } from '../../src/proxy/conversations.ts'
 import type { Conversations } from '../../src/proxy/conversations.ts'
 import type { Live } from '../../src/proxy/live.ts'
+import { originOf } from '../../src/proxy/parks.ts'
 import { dialects } from '../../src/protocol/dialects.ts'
+import { paramsOf } from '../../src/protocol/metadata.ts'
+import type { Request } from '../../src/protocol/jsonrpc.ts'
 import {
   caller,
   initialize,
   keptReply,
+  note,
   req,
   stagedDialect,
   stagedServices,
@@ -218,4 +222,197 @@ t.test('closing closes them all', async (t) => {
   lives.forEach(join)
   all.close()
   for (const live of lives) t.equal(live.closed, true)
+})
+
+const prefix = 'io.modelcontextprotocol/'
+/** A request of a modern client that declares this. */
+const modern = (
+  capabilities: object = {},
+  { method = 'tools/call', level = undefined as string | undefined, params = {} } = {},
+) =>
+  req(1, method, {
+    ...params,
+    _meta: {
+      [`${prefix}protocolVersion`]: '2026-07-28',
+      [`${prefix}clientCapabilities`]: capabilities,
+      ...(level !== undefined && { [`${prefix}logLevel`]: level }),
+    },
+  })
+const asked = { elicitation: {} }
+const sessions = { traits: dialects.streamable, stream: 'own' } as const
+
+/** Sends a request of a caller without a session on its way; the conversation that serves it. */
+const begun = async (all: Conversations, who: Caller, message = modern()) => {
+  const reply = keptReply()
+  const { live, member } = await all.pooled(who, message)
+  live.request(member, who, message, reply)
+  return { live, member, reply }
+}
+
+t.test('a request that can be asked something has a conversation to itself', async (t) => {
+  for (const method of ['tools/call', 'prompts/get', 'resources/read']) {
+    for (const capabilities of [{ elicitation: {} }, { sampling: {} }, { roots: {} }]) {
+      const { all } = setUp(t, sessions)
+      const message = modern(capabilities, { method })
+      const one = await begun(all, ann, message)
+      const two = await begun(all, ann, message)
+      t.not(two.live, one.live, `${method} ${JSON.stringify(capabilities)}`)
+      const other = await begun(all, ann, modern(capabilities, { method: 'tools/list' }))
+      t.equal(other.live, one.live, 'others of its kind may join it')
+      t.not((await begun(all, bob, message)).live, one.live)
+    }
+  }
+})
+
+t.test('also where they wait together for the dialect to be found out', async (t) => {
+  let found: (() => void) | undefined
+  const { all } = setUp(t, sessions, new Promise<void>((resolve) => (found = resolve)))
+  const both = [begun(all, ann, modern(asked)), begun(all, ann, modern(asked))]
+  found?.()
+  const [one, two] = await Promise.all(both)
+  t.not(two?.live, one?.live)
+})
+
+t.test('a conversation is free again when its request has been answered', async (t) => {
+  const { all, dialect } = setUp(t, sessions)
+  const one = await begun(all, ann, modern(asked))
+  dialect.last.answer('initialize', { protocolVersion: '2025-11-25', capabilities: {} })
+  await turn()
+  const wire = dialect.last.find('tools/call')
+  dialect.last.say({ jsonrpc: '2.0', id: Number(wire.idText), result: { content: [] } })
+  await turn()
+  t.equal(one.reply.finished.length, 1)
+  t.equal((await begun(all, ann, modern(asked))).live, one.live)
+})
+
+t.test('who wants log messages has a conversation to itself', async (t) => {
+  const { all } = setUp(t, sessions)
+  const list = modern({}, { method: 'tools/list', level: 'info' })
+  const one = await begun(all, ann, list)
+  t.not((await begun(all, ann, list)).live, one.live)
+})
+
+t.test('a place that is taken and given back is free', async (t) => {
+  const { all } = setUp(t, sessions)
+  const message = modern(asked)
+  const { live } = await all.pooled(ann, message)
+  t.not((await all.pooled(ann, message)).live, live, 'though nothing has begun')
+  live.unreserve(message)
+  t.equal((await all.pooled(ann, message)).live, live)
+})
+
+t.test('all others share one, by what they declare', async (t) => {
+  const { all } = setUp(t, sessions)
+  const plain = (await begun(all, ann, modern())).live
+  t.equal((await begun(all, ann, modern())).live, plain)
+  t.equal((await begun(all, ann, ping)).live, plain, 'who declares nothing is like any other')
+  const vendor = (await begun(all, ann, modern({ 'v.example': {} }))).live
+  t.not(vendor, plain)
+  t.equal((await begun(all, ann, modern({ 'v.example': {} }))).live, vendor)
+  t.not((await begun(all, bob, modern({ 'v.example': {} }))).live, vendor)
+})
+
+t.test('what clients declare is what the backend is told', async (t) => {
+  const { all, dialect } = setUp(t, sessions)
+  await begun(all, ann, modern(asked))
+  t.match(JSON.parse(dialect.last.find('initialize').text).params, { capabilities: asked })
+  await begun(all, ann, modern())
+  t.same(JSON.parse(dialect.last.find('initialize').text).params.capabilities, {})
+})
+
+t.test('towards a backend without sessions all share, whatever they declare', async (t) => {
+  for (const traits of [dialects.stateless, dialects.rpc]) {
+    const { all } = setUp(t, { traits, stream: 'own' })
+    const one = await begun(all, ann, modern(asked))
+    t.equal((await begun(all, ann, modern(asked))).live, one.live)
+    t.equal((await begun(all, ann, modern({ sampling: {} }))).live, one.live)
+    t.not((await begun(all, bob, modern(asked))).live, one.live)
+  }
+})
+
+t.test('one principal may have only so many', async (t) => {
+  const { all } = setUp(t, sessions)
+  for (let count = 0; count < 10; count++) {
+    await begun(all, ann, modern(count % 2 === 0 ? asked : { roots: {} }))
+  }
+  t.throws(() => all.pooled(ann, modern(asked)), { code: 'LIMIT_REACHED' })
+  t.throws(() => all.pooled(ann, modern({ another: {} })), { code: 'LIMIT_REACHED' })
+  t.ok(await begun(all, bob, modern(asked)))
+})
+
+t.test('one that has closed counts no more', async (t) => {
+  const { all } = setUp(t, sessions)
+  for (let count = 0; count < 30; count++) (await begun(all, ann, modern(asked))).live.close()
+  t.ok(await begun(all, ann, modern(asked)))
+})
+
+t.test('what was only needed for a while is closed, but for one', async (t) => {
+  const { all, services, dialect } = setUp(t, sessions)
+  const lives: Live[] = []
+  for (let count = 0; count < 3; count++) lives.push((await begun(all, ann, modern(asked))).live)
+  for (const session of dialect.sessions.slice(0, 2)) {
+    session.answer('initialize', { protocolVersion: '2025-11-25', capabilities: {} })
+    await turn()
+    session.say({ jsonrpc: '2.0', id: Number(session.find('tools/call').idText), result: {} })
+  }
+  await turn()
+  const closed = () => lives.map((live) => live.closed)
+  services.clock.advance(10_000)
+  all.reap(-Infinity, services.clock.now() - 20_000)
+  t.same(closed(), [false, false, false], 'not yet')
+  all.reap(-Infinity, services.clock.now() - 5000)
+  t.same(closed(), [false, true, false], 'the first is kept, the last is busy')
+})
+
+t.test('who comes back with answers is led to what waits for them', async (t) => {
+  const { all, services } = setUp(t, sessions)
+  const params = { name: 'add' }
+  const message = modern(asked, { params })
+  const { live, member } = await begun(all, ann, message)
+  const park = { number: 1000, live, member, round: 1 }
+  const requestState = services.parks.add(park, originOf(ann, message))
+  const back = (over: object, capabilities: object = asked) =>
+    modern(capabilities, { params: { ...params, requestState, inputResponses: {}, ...over } })
+
+  const refused: [string, Request, Caller?][] = [
+    ['answers that are no object', back({ inputResponses: [] })],
+    ['an answer that is no object', back({ inputResponses: { q1: 'yes' } })],
+    ['another request', back({ name: 'sub' })],
+    ['a state of nobody', back({ requestState: 'x' })],
+    ['a state that is no text', back({ requestState: 7 })],
+    ['another caller', back({}), caller({ headers: { 'x-user-id': 'bob' } })],
+  ]
+  for (const [name, given, who = ann] of refused) {
+    t.throws(() => all.pooled(who, given), { code: 'PARAMS_INVALID', status: 400 }, name)
+  }
+  const found = await all.pooled(ann, back({}))
+  t.match(found.park, { number: 1000, round: 1 })
+  t.equal(found.live, live)
+  t.equal(found.member, member)
+  t.throws(() => all.pooled(ann, back({})), { code: 'PARAMS_INVALID' }, 'once')
+})
+
+t.test('a state that is not ours passes to a backend that may have made it', async (t) => {
+  const { all } = setUp(t, { traits: dialects.stateless, stream: 'own' })
+  const state = modern(asked, { params: { requestState: 'the backend’s' } })
+  t.equal((await seatOf(all, state)).park, undefined)
+  const old = setUp(t, sessions)
+  const plain = req(1, 'tools/call', { requestState: 'any' })
+  t.equal(
+    (await seatOf(old.all, plain)).park,
+    undefined,
+    'nor is it read where nothing is declared',
+  )
+})
+
+const seatOf = async (all: Conversations, message: Request) => all.pooled(ann, message)
+
+t.test('a notification takes no place', async (t) => {
+  const { all } = setUp(t, sessions)
+  const meta = paramsOf(modern({}, { level: 'info' }))
+  const notice = note('notifications/vendor', meta)
+  const { live, member } = await all.pooled(ann, notice)
+  live.post(member, ann, notice)
+  t.equal(live.asking, false)
+  t.equal((await begun(all, ann, modern({}, { level: 'info' }))).live, live)
 })
