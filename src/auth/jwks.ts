@@ -1,7 +1,7 @@
 // The keys of an issuer: found, fetched and kept (RFC 7517, RFC 8414). jose's own remote set reads the clock of the
 // machine and fails as soon as the issuer is away; this one takes its clock and goes on with the last good set.
 import { createLocalJWKSet, errors } from 'jose'
-import type { JSONWebKeySet, JWTVerifyGetKey } from 'jose'
+import type { CryptoKey, FlattenedJWSInput, JSONWebKeySet, JWSHeaderParameters } from 'jose'
 import { request } from 'undici'
 import type { Dispatcher } from 'undici'
 import type { Clock } from '../clock.ts'
@@ -133,15 +133,14 @@ async function discoverJwksUrl(
 }
 
 /**
- * What jose asks for keys. Rejects with jose's JWKSNoMatchingKey where the issuer has no such key, and with
- * AUTH_UNAVAILABLE where that cannot be known.
+ * What jose asks for the key of a token. Rejects with jose's JWKSNoMatchingKey where the issuer has no such key, and
+ * with AUTH_UNAVAILABLE where that cannot be known.
  */
-export function createKeySet(
-  { issuer, jwksUrl }: KeySource,
-  options: VerifierOptions,
-): JWTVerifyGetKey {
+export type KeySet = (header?: JWSHeaderParameters, token?: FlattenedJWSInput) => Promise<CryptoKey>
+
+export function createKeySet({ issuer, jwksUrl }: KeySource, options: VerifierOptions): KeySet {
   const { clock, dispatcher, onFailure } = options
-  let keys: ReturnType<typeof createLocalJWKSet> | undefined
+  let keys: KeySet | undefined
   let loadedAt = -Infinity
   /** When the last try failed, unless one has succeeded since. */
   let failedAt: number | undefined

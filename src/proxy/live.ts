@@ -84,7 +84,7 @@ export class Live implements Owner {
 
   /** No client session needs it. */
   get onlySingles(): boolean {
-    return this.conversation.members.values().every(({ single }) => single)
+    return [...this.conversation.members.values()].every(({ single }) => single)
   }
 
   /** Nothing waits for an answer. */

@@ -4,10 +4,13 @@ import { createConversation, merge } from '../../src/bridge/conversation.ts'
 import type { Conversation, Input, Output } from '../../src/bridge/conversation.ts'
 import { ProxyError } from '../../src/errors.ts'
 import { dialects } from '../../src/protocol/dialects.ts'
+import type { Dialect } from '../../src/protocol/dialects.ts'
 import { readMessage } from '../../src/protocol/jsonrpc.ts'
 import type { Message, Notification, Request, Response } from '../../src/protocol/jsonrpc.ts'
 import { Table } from '../../src/table.ts'
 import { inBytes, streaming } from '../fixtures/bridged-bytes.ts'
+import { live } from '../fixtures/bridged-world.ts'
+import type { Kind } from '../fixtures/bridged-world.ts'
 
 /** A message from its JSON text. */
 const m = <T extends Message>(value: unknown): T => {
@@ -681,3 +684,25 @@ t.test('an exchange whose time is up fails and is called off', async (t) => {
     { type: 'send' },
   ])
 })
+
+t.test(
+  'whatever happens in whatever order, each request ends once and nothing is left',
+  async (t) => {
+    const worlds: [Dialect, Kind[][]][] = [
+      [
+        'sse',
+        [['session'], ['modern'], ['rpc'], ['session', 'session'], ['session', 'modern', 'rpc']],
+      ],
+      ['streamable', [['session'], ['modern'], ['modern', 'rpc']]],
+      ['stateless', [['session'], ['modern', 'rpc']]],
+      ['rpc', [['session'], ['modern', 'rpc']]],
+    ]
+    for (const [dialect, mixes] of worlds) {
+      for (const kinds of mixes) {
+        const wrong: string[] = []
+        for (let seed = 1; seed <= 40; seed++) wrong.push(...live(seed, dialect, kinds))
+        t.same(wrong, [], `${kinds.join(' and ')} on ${dialect}`)
+      }
+    }
+  },
+)

@@ -1,6 +1,7 @@
 import t from 'tap'
-import { opened, lost, stateOf, talk, texts, types } from '../fixtures/bridged.ts'
+import { only, opened, lost, sentAs, stateOf, talk, texts, types } from '../fixtures/bridged.ts'
 import { inBytes, streaming } from '../fixtures/bridged-bytes.ts'
+import { modern, serving, translated } from '../fixtures/bridged-eras.ts'
 import { initialize, note, req, res } from '../fixtures/conversing.ts'
 
 const cancelled = (requestId: unknown) => note('notifications/cancelled', { requestId })
@@ -92,5 +93,58 @@ t.test(
       t.equal(it.conversation.exchanges.size, 0)
       t.same(it.feed({ type: 'abandoned', exchange: 10, cancels: false, mute }), [])
     }
+  },
+)
+
+t.test(
+  'a modern client that goes has called its request off, in the way its backend knows',
+  async (t) => {
+    for (const [dialect, expected] of [
+      ['sse', ['send', 'abort']],
+      ['streamable', ['send', 'abort']],
+      ['stateless', ['abort']],
+      ['rpc', ['abort']],
+    ] as const) {
+      const it = serving(dialect)
+      it.request(modern('c', 'tools/call'), 50)
+      const outputs = it.feed({ type: 'abandoned', exchange: 50, cancels: true })
+      t.same(types(outputs), expected, dialect)
+      if (expected.length > 1) {
+        t.match(texts(outputs), [
+          { method: 'notifications/cancelled', params: { requestId: 50 } },
+          {},
+        ])
+      }
+      t.equal(it.conversation.exchanges.size, 0)
+    }
+  },
+)
+
+t.test('a session client that cancels closes the request to a modern backend', async (t) => {
+  const it = translated()
+  it.request(req(7, 'tools/call'), 50)
+  const outputs = it.feed({ type: 'post', member: 'a', message: cancelled(7) })
+  t.same(types(outputs), ['fail', 'abort'])
+  t.match(only(outputs, 'abort'), [{ message: { idText: '7', method: 'tools/call' } }])
+})
+
+t.test('callers without a session cannot cancel what others asked under the same id', async (t) => {
+  const it = serving('stateless')
+  it.request(req(7, 'tools/call'), 50)
+  t.same(it.feed({ type: 'post', member: 'm', message: cancelled(7) }), [])
+})
+
+t.test(
+  'a request of ours that takes too long is given up, and its clients are not kept waiting',
+  async (t) => {
+    const it = serving('sse')
+    const begun = it.request(
+      modern('L', 'subscriptions/listen', { notifications: { toolsListChanged: true } }),
+      50,
+    )
+    const outputs = it.feed({ type: 'expired', exchange: sentAs(begun, 'ping'), error: lost })
+    t.same(types(outputs), ['abort', 'deliver'])
+    t.same(it.feed({ type: 'expired', exchange: 50, error: lost }).at(0)?.type, 'fail')
+    t.equal(it.conversation.listeners.size, 0)
   },
 )

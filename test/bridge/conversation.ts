@@ -2,7 +2,8 @@ import t from 'tap'
 import { bridge } from '../../src/bridge/bridge.ts'
 import { createConversation, merge } from '../../src/bridge/conversation.ts'
 import { dialects } from '../../src/protocol/dialects.ts'
-import { opened, talk } from '../fixtures/bridged.ts'
+import { answer, hear, only, opened, sentAs, talk, types } from '../fixtures/bridged.ts'
+import { joined, modern, serving } from '../fixtures/bridged-eras.ts'
 import { note, req } from '../fixtures/conversing.ts'
 
 t.test('a conversation begins fresh where there is a handshake to make', async (t) => {
@@ -75,4 +76,28 @@ t.test('a fresh conversation takes over how far the other has come', async (t) =
   merge(into, opened().conversation)
   t.equal(into.phase, 'open')
   t.match(into.initialize?.value, { params: { protocolVersion: '2025-06-18' } })
+})
+
+t.test('merging takes modern clients along, those who are away and those who listen', async (t) => {
+  const capabilities = { roots: {} }
+  const into = serving('sse')
+  joined(into, 'a')
+  const from = serving('sse', capabilities)
+  from.conversation.ids.next = 2000
+  from.conversation.members.set('n', { ...from.conversation.members.get('m')!, id: 'n' })
+  from.conversation.members.delete('m')
+  from.request(modern('c', 'tools/call', {}, { capabilities }), 60, 'n')
+  hear(from, req('q', 'roots/list'))
+  from.feed({ type: 'gathered', exchange: 60 })
+  const notifications = { toolsListChanged: true, resourceSubscriptions: ['x:/a'] }
+  const begun = from.request(modern('L', 'subscriptions/listen', { notifications }), 61, 'n')
+  merge(into.conversation, from.conversation)
+  answer(into, sentAs(begun, 'resources/subscribe'))
+  const told = answer(into, sentAs(begun, 'ping'))
+  t.match(only(told, 'deliver'), [{ member: 'n', exchange: 61 }])
+  t.same(answer(into, 60, { done: 1 }), [], 'it is still away')
+  const message = modern('d', 'tools/call', {}, { capabilities })
+  const back = into.feed({ type: 'resume', exchange: 60, message, carries: true })
+  t.match(back, [{ type: 'finish', exchange: 60, response: { idText: '"d"' } }])
+  t.same(types(hear(into, note('notifications/tools/list_changed'))), ['deliver'])
 })

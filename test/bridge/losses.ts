@@ -1,7 +1,8 @@
 import t from 'tap'
 import { ProxyError } from '../../src/errors.ts'
-import { lost, opened, talk, texts, types } from '../fixtures/bridged.ts'
+import { answer, lost, only, opened, sentAs, talk, texts, types } from '../fixtures/bridged.ts'
 import { inBytes, streaming } from '../fixtures/bridged-bytes.ts'
+import { greeting, modern, serving, translated } from '../fixtures/bridged-eras.ts'
 import { initialize, note, req, res } from '../fixtures/conversing.ts'
 
 const unknown = new ProxyError('BACKEND_SESSION_LOST', 'unknown session')
@@ -158,4 +159,35 @@ t.test('one that has to wait for a session is sent when there is one, as it is',
   const restored = it.feed({ type: 'backend', message, ...(exchange && { exchange }) })
   const last = restored.at(-1)
   t.equal(last?.type === 'send' && last.message, waiting)
+})
+
+t.test('a read that is sent to a modern backend again has an id of its own', async (t) => {
+  const it = translated()
+  const [one] = only(it.request(req('q', 'resources/read', { uri: 'x' }), 50), 'send')
+  const input = { type: 'undelivered', exchange: 50, error: unreachable, mayHaveRun: true } as const
+  const [two] = only(it.feed(input), 'send')
+  t.match(two, { exchange: 50, message: { method: 'resources/read' } })
+  t.notMatch(texts([two!])[0], { id: (texts([one!])[0] as { id: unknown }).id })
+  t.match(texts(answer(it, 50)), [{ id: 'q' }])
+})
+
+t.test('ping is not answered for modern clients, who have none', async (t) => {
+  const it = serving('stateless')
+  it.request(modern('p', 'ping'), 50)
+  const input = { type: 'undelivered', exchange: 50, error: refused, mayHaveRun: false } as const
+  t.same(types(it.feed(input)), ['fail'])
+})
+
+t.test('what breaks while there is no session waits for one', async (t) => {
+  for (const dialect of ['sse', 'streamable'] as const) {
+    const it = serving(dialect)
+    it.request(modern('q', 'tools/list'), 50)
+    it.request(modern('r', 'tools/list'), 51)
+    const input = { type: 'undelivered', error: unreachable, mayHaveRun: false } as const
+    it.feed({ ...input, exchange: 50, error: unknown })
+    t.same(types(it.feed({ ...input, exchange: 51 })), [], dialect)
+    const outputs = answer(it, sentAs(it.feed({ type: 'reopened' }), 'initialize'), greeting)
+    const sent = only(outputs, 'send').flatMap(({ exchange }) => exchange ?? [])
+    t.same(sent, [50, 51])
+  }
 })

@@ -1,6 +1,17 @@
 import t from 'tap'
-import { lost, opened, stateOf, talk, types } from '../fixtures/bridged.ts'
+import {
+  answer,
+  answerWith,
+  lost,
+  opened,
+  refuse,
+  stateOf,
+  talk,
+  texts,
+  types,
+} from '../fixtures/bridged.ts'
 import { inBytes, streaming } from '../fixtures/bridged-bytes.ts'
+import { modern, serving, translated } from '../fixtures/bridged-eras.ts'
 import { initialize, message, note, req, res } from '../fixtures/conversing.ts'
 import { mayPass } from '../../src/bridge/responses.ts'
 import type { Response } from '../../src/protocol/jsonrpc.ts'
@@ -161,3 +172,72 @@ t.test(
     t.equal(stateOf(it.conversation), before)
   },
 )
+
+t.test('what is changed on its way between the eras never passes in bytes', async (t) => {
+  for (const dialect of ['sse', 'streamable', 'rpc'] as const) {
+    const it = serving(dialect)
+    it.request(modern(50, 'resources/read', { uri: 'x' }), 50)
+    t.notOk(mayPass(it.conversation, 50), dialect)
+  }
+  const it = translated()
+  it.request(req('q', 'resources/read', { uri: 'x' }), 50)
+  t.notOk(mayPass(it.conversation, 50))
+  const same = serving('stateless')
+  same.request(modern('q', 'resources/read', { uri: 'x' }), 50)
+  t.ok(mayPass(same.conversation, 50))
+})
+
+t.test('an answer that passes puts no question of a modern client anew', async (t) => {
+  const capabilities = { roots: {} }
+  const it = serving('streamable', capabilities)
+  it.request(modern(50, 'tools/call', {}, { capabilities }), 50)
+  it.feed({ type: 'backend', message: req('s', 'roots/list'), exchange: 50 })
+  t.same(it.feed({ type: 'passing', exchange: 50 }), [])
+})
+
+t.test('between two of the same era an answer stays as it is', async (t) => {
+  const it = serving('stateless')
+  for (const body of [
+    '"result":{ "resultType":"complete","ttlMs":5 }',
+    '"result":{"resultType":"input_required"}',
+    '"error":{"code":-32002,"message":"m"}',
+    '"error":{"code":-32042,"message":"m","data":{"elicitations":[{"url":"u"}]}}',
+    '"result":null',
+  ]) {
+    it.request(modern('q', 'resources/read', { uri: 'x' }), 50)
+    const [done] = answerWith(it, 50, body)
+    t.match(done, { type: 'finish', response: { idText: '"q"' } }, body)
+    t.ok(done?.type === 'finish' && done.response.text.includes(body))
+  }
+})
+
+t.test('a modern client hears what era its answer is of, and who answered', async (t) => {
+  for (const dialect of ['sse', 'streamable', 'rpc'] as const) {
+    const it = serving(dialect)
+    it.request(modern('q', 'resources/read', { uri: 'x' }), 50)
+    t.match(texts(answer(it, 50, { contents: [] })), [
+      {
+        id: 'q',
+        result: {
+          resultType: 'complete',
+          ttlMs: 0,
+          cacheScope: 'private',
+          contents: [],
+          ...(dialect !== 'rpc' && {
+            _meta: { 'io.modelcontextprotocol/serverInfo': { name: 's' } },
+          }),
+        },
+      },
+    ])
+    it.request(modern('r', 'resources/read', { uri: 'x' }), 51)
+    t.match(texts(refuse(it, 51, -32002)), [{ id: 'r', error: { code: -32602 } }])
+  }
+})
+
+t.test('tools that say they may be called twice are known of a modern backend too', async (t) => {
+  const it = translated()
+  it.request(req('q', 'tools/list'), 50)
+  const look = { name: 'look', inputSchema: {}, annotations: { readOnlyHint: true } }
+  answer(it, 50, { resultType: 'complete', tools: [look] })
+  t.same([...it.conversation.repeatableTools], ['look'])
+})

@@ -1,7 +1,18 @@
 import t from 'tap'
 import { newestRevision } from '../../src/protocol/dialects.ts'
-import { first, lost, opened, talk, texts, types } from '../fixtures/bridged.ts'
+import {
+  answer,
+  first,
+  lost,
+  opened,
+  refuse,
+  sentAs,
+  talk,
+  texts,
+  types,
+} from '../fixtures/bridged.ts'
 import type { Talk } from '../fixtures/bridged.ts'
+import { greeting, joined, modern, serving } from '../fixtures/bridged-eras.ts'
 import { initialize, note, req, res } from '../fixtures/conversing.ts'
 
 /** Brings the backend session back; what follows from its handshake. */
@@ -98,4 +109,41 @@ t.test('nothing is brought back for a client that only listens and never began',
   const it = talk()
   it.feed({ type: 'stream', member: 'a', open: true })
   t.same(it.feed({ type: 'gone', error: lost }), [])
+})
+
+t.test('a client that fails to initialize anew does not keep the others waiting', async (t) => {
+  const ends: [string, (it: Talk) => unknown][] = [
+    ['an error', (it) => refuse(it, 61, -32603)],
+    ['its time is up', (it) => it.feed({ type: 'expired', exchange: 61, error: lost })],
+    ['it leaves', (it) => it.feed({ type: 'leave', member: 'b' })],
+  ]
+  for (const [name, happens] of ends) {
+    const it = serving('sse')
+    joined(it, 'b')
+    it.request(initialize('i'), 61, 'b')
+    it.feed({ type: 'gone', error: lost })
+    t.equal(sentAs(it.feed({ type: 'reopened' }), 'initialize'), 61)
+    it.request(modern('q', 'tools/call'), 50)
+    happens(it)
+    t.equal(
+      it.conversation.exchanges.values().filter(({ purpose }) => purpose === 'initialize').length +
+        Number(it.conversation.reopening),
+      1,
+      name,
+    )
+    if (it.conversation.reopening) it.feed({ type: 'reopened' })
+    const [number = 0] = [...it.conversation.exchanges].flatMap(([each, { purpose }]) =>
+      purpose === 'initialize' ? each : [],
+    )
+    t.match(answer(it, number, greeting).at(-1), { type: 'send', exchange: 50 }, name)
+  }
+})
+
+t.test('a session for modern clients is opened, and opened again, in their name', async (t) => {
+  const it = serving('sse', { roots: {} })
+  it.feed({ type: 'gone', error: lost })
+  it.request(modern('q', 'tools/call', {}, { capabilities: { roots: {} } }), 50)
+  t.match(texts(it.feed({ type: 'reopened' })), [
+    { method: 'initialize', params: { capabilities: { roots: {} }, clientInfo: { name: 'm' } } },
+  ])
 })

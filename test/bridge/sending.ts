@@ -1,6 +1,7 @@
 import t from 'tap'
 import { isRepeatable, post, sendOwn } from '../../src/bridge/sending.ts'
-import { first, opened, talk, types } from '../fixtures/bridged.ts'
+import { answer, first, only, opened, sentAs, talk, types } from '../fixtures/bridged.ts'
+import { modern, serving, translated } from '../fixtures/bridged-eras.ts'
 import { note, req } from '../fixtures/conversing.ts'
 
 t.test('what only reads may be sent twice, and tools that say so', async (t) => {
@@ -46,4 +47,28 @@ t.test('a request of our own is an exchange under a number of ours', async (t) =
   t.match(output, { member: 'a', exchange: first, message: { idText: String(first) } })
   t.match(conversation.exchanges.get(number), { purpose: 'probe', carries: false, sent: true })
   t.equal(sendOwn(conversation, 'probe', req('x', 'tools/list')).number, first + 1)
+})
+
+t.test('what is ours, or made ours, is told from what a client wrote', async (t) => {
+  const it = translated()
+  t.match(only(it.request(req('q', 'tools/call'), 50), 'send'), [{ translated: true }])
+  t.match(only(it.feed({ type: 'stream', member: 'a', open: true }), 'send'), [
+    { translated: true },
+  ])
+  const same = serving('stateless')
+  t.notOk('translated' in only(same.request(modern('q', 'tools/call'), 50), 'send')[0]!)
+  const other = serving('sse')
+  t.notOk('translated' in only(other.request(modern('q', 'tools/call'), 50), 'send')[0]!)
+})
+
+t.test('what waits for a level goes when it is set, and nothing else does', async (t) => {
+  const it = serving('sse')
+  const one = it.request(modern('q', 'tools/call', {}, { logLevel: 'info' }), 50)
+  const two = it.request(modern('r', 'tools/call', {}, { logLevel: 'debug' }), 51)
+  const sent = only(answer(it, sentAs(one, 'logging/setLevel')), 'send')
+  t.same(
+    sent.map(({ exchange }) => exchange),
+    [50],
+  )
+  t.match(only(answer(it, sentAs(two, 'logging/setLevel')), 'send'), [{ exchange: 51 }])
 })

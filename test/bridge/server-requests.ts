@@ -1,8 +1,9 @@
 import t from 'tap'
 import { deliver } from '../../src/bridge/questions.ts'
 import { ask } from '../../src/bridge/server-requests.ts'
-import { opened, texts, types } from '../fixtures/bridged.ts'
+import { answer as answers, hear, join, only, opened, texts, types } from '../fixtures/bridged.ts'
 import type { Talk } from '../fixtures/bridged.ts'
+import { declaring, joined, modern, serving } from '../fixtures/bridged-eras.ts'
 import { message, note, req, res } from '../fixtures/conversing.ts'
 import type { Request } from '../../src/protocol/jsonrpc.ts'
 
@@ -114,4 +115,99 @@ t.test('a member that leaves answers nothing any more, held questions included',
   ask(it.conversation, req('held', 'roots/list'))
   const outputs = it.feed({ type: 'leave', member: 'a' })
   t.match(texts(outputs), [{ id: 'held', error: { code: -32000 } }])
+})
+
+t.test('a stand-in keeps what its clients may be asked, and refuses the rest', async (t) => {
+  const it = serving('sse', { roots: {} })
+  t.same(ask(it.conversation, req('one', 'roots/list')), [])
+  t.match(texts(ask(it.conversation, req('two', 'elicitation/create'))).at(-1), {
+    id: 'two',
+    error: {},
+  })
+  t.match(it.conversation.members.get('m')?.held, [{ idText: '"one"' }])
+})
+
+t.test(
+  'a held question goes to the session client that opens a stream, not to modern ones',
+  async (t) => {
+    const it = serving('sse', {})
+    joined(it, 'a', { roots: {} })
+    t.same(ask(it.conversation, req('q', 'roots/list')), [])
+    t.same(types(it.request(modern('c', 'tools/call'), 50)), ['send'])
+    t.match(it.feed({ type: 'stream', member: 'a', open: true }), [
+      { type: 'deliver', member: 'a' },
+    ])
+  },
+)
+
+t.test("a question in the answer to a session client is never a modern client's", async (t) => {
+  const it = serving('streamable', { roots: {} })
+  joined(it, 'a', { roots: {} })
+  it.request(modern('c', 'tools/call', {}, { capabilities: { roots: {} } }), 50)
+  it.request(req('d', 'tools/call'), 51, 'a')
+  t.match(hear(it, req('q', 'roots/list'), 51), [{ type: 'deliver', member: 'a', exchange: 51 }])
+  t.match(hear(it, req('r', 'roots/list'), 50), [{ type: 'gather', exchange: 50 }])
+  const asked = [...it.conversation.questions.values()].map(({ member, exchange }) => [
+    member,
+    exchange,
+  ])
+  t.same(asked, [
+    ['a', 51],
+    ['m', 50],
+  ])
+})
+
+t.test('modern clients who declared different things are asked apart', async (t) => {
+  const it = serving('sse', { roots: {} })
+  const capabilities = { elicitation: {} }
+  join(it.feed, 'n', { single: true, declared: declaring(capabilities) })
+  it.request(modern('c', 'tools/call', {}, { capabilities: { roots: {} } }), 50)
+  it.request(modern('d', 'tools/call', {}, { capabilities }), 51, 'n')
+  t.same(only(hear(it, req('q', 'elicitation/create')), 'deliver'), [], 'two may be meant')
+  t.match(it.conversation.members.get('n')?.held, [{ idText: '"q"' }], 'but only one can be asked')
+  answers(it, 50)
+  answers(it, 51)
+  const outputs = it.request(modern('e', 'tools/call', {}, { capabilities: { roots: {} } }), 52)
+  t.same(types(outputs), ['send'], 'and no other one is')
+  t.match(it.request(modern('f', 'tools/call', {}, { capabilities }), 53, 'n'), [
+    {},
+    { type: 'gather', exchange: 53 },
+  ])
+})
+
+t.test('a stand-in keeps no question of a kind that its clients have not declared', async (t) => {
+  const it = serving('sse', { elicitation: { form: {} } })
+  t.same(ask(it.conversation, req('form', 'elicitation/create', { message: '?' })), [])
+  const outputs = ask(it.conversation, req('url', 'elicitation/create', { mode: 'url' }))
+  t.match(texts(outputs).at(-1), { id: 'url', error: { code: -32601 } })
+})
+
+t.test('a question in an answer whose request cannot be asked is refused', async (t) => {
+  const capabilities = { roots: {} }
+  const it = serving('streamable', capabilities)
+  it.request(modern('l', 'tools/list', {}, { capabilities }), 50)
+  t.match(texts(hear(it, req('q', 'roots/list'), 50)).at(-1), { id: 'q', error: { code: -32601 } })
+  t.match(texts(answers(it, 50)), [{ id: 'l', result: {} }], 'and the request goes on')
+})
+
+t.test('any request of a session client makes it doubtful whose a question is', async (t) => {
+  const capabilities = { roots: {} }
+  const it = serving('sse', capabilities)
+  joined(it, 'a', capabilities)
+  it.request(modern('c', 'tools/call', {}, { capabilities }), 50)
+  it.request(req('d', 'vendor/x'), 51, 'a')
+  t.match(hear(it, req('q', 'roots/list')), [{ type: 'deliver', member: 'a', exchange: 51 }])
+})
+
+t.test('a member that leaves takes no question of another one with it', async (t) => {
+  const it = serving('sse')
+  for (const member of ['a', 'b']) {
+    joined(it, member, { roots: {} })
+    it.feed({ type: 'stream', member, open: true })
+    ask(it.conversation, req(member, 'roots/list'))
+  }
+  const outputs = it.feed({ type: 'leave', member: 'b' })
+  t.match(texts(outputs), [{ id: 'b', error: { code: -32000 } }])
+  t.equal(outputs.length, 1)
+  t.match([...it.conversation.questions.values()], [{ member: 'a' }])
 })

@@ -2,15 +2,21 @@
 // A cell that cannot carry a scenario says why in the table, and shows what is seen there instead.
 import t from 'tap'
 import { endingScenarios } from '../fixtures/matrix-ending-scenarios.ts'
+import { questionScenarios } from '../fixtures/matrix-question-scenarios.ts'
 import { requestScenarios } from '../fixtures/matrix-request-scenarios.ts'
 import { serverScenarios } from '../fixtures/matrix-server-scenarios.ts'
 import { openStage } from '../fixtures/matrix-stage.ts'
 import type { Cell, Scenario } from '../fixtures/matrix-stage.ts'
 import type { LogLine } from '../fixtures/proxy.ts'
 
-const dialects = ['sse', 'streamable', 'rpc'] as const
+const dialects = ['sse', 'streamable', 'rpc', 'stateless'] as const
 
-const scenarios: readonly Scenario[] = [...requestScenarios, ...serverScenarios, ...endingScenarios]
+const scenarios: readonly Scenario[] = [
+  ...requestScenarios,
+  ...questionScenarios,
+  ...serverScenarios,
+  ...endingScenarios,
+]
 
 const reasonAgainst = ({ cannot }: Scenario, { client, backend }: Cell): string | undefined =>
   cannot?.client?.[client] ?? cannot?.backend?.[backend]
@@ -20,7 +26,7 @@ const errorLevel = 50
 
 const isError = ({ level }: LogLine): boolean => level === 'error' || Number(level) >= errorLevel
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 for (const client of dialects) {
   for (const backend of dialects) {
