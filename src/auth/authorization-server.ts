@@ -162,9 +162,11 @@ export function createAuthorizationServer(
     }
     const { status } = told
     if (status >= 300 && status < 400) return trouble('redirected', `${url} redirects`)
-    if (status >= 500 || status === 408 || status === 429) {
+    // What somebody in front of a server that is asleep, or overrun, says.
+    if ((status >= 502 && status <= 504) || status === 408 || status === 429) {
       return trouble('unreachable', `${url} answers ${status}`)
     }
+    if (status >= 500) return trouble('invalid', `${url} answers ${status}`)
     if (status !== 200) return trouble('not-found', `${url} answers ${status}`)
     const document = parsed(told.text)
     if (document === undefined) return trouble('invalid', `${url} is no JSON object`)

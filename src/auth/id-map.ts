@@ -157,23 +157,21 @@ const dotSegment = /^(?:\.|%2e){1,2}$/i
 const isDot = (segment: string): boolean => dotSegment.test(segment)
 
 /**
- * What makes the URL for a value, or nothing for a value that hides dot segments: percent-encoding does not keep them from
+ * What makes the URL for a value, or nothing where dot segments are in the value: percent-encoding does not keep them from
  * leading elsewhere, and no honest value has any.
  */
 function parseUrl(template: string): (value: string) => string | undefined {
-  const fill = (value: string): string => template.replaceAll('{value}', () => value)
-  const origin = /^https?:\/\/[^/?#@{}\\\s]+(?=[/?])/i.exec(template)?.[0]
+  const fill = (value: string): string => template.replaceAll('{value}', value)
+  // No brace before the path: a value must not decide who is asked.
+  const begins = /^https?:\/\/[^/?#@{}\\\s]+[/?]/i.test(template)
   const valid = template.includes('{value}') && !template.includes('#') && URL.canParse(fill('a'))
-  if (origin === undefined || !valid) {
+  if (!begins || !valid) {
     throw configInvalid(
       'id.url: not an http or https URL with {value} in its path or query, and without password and fragment',
     )
   }
   return (value) => {
-    if (value.split(/[/\\]/).some(isDot)) return undefined
-    const url = fill(encodeURIComponent(value))
-    const path = url.slice(origin.length).split('?', 1)[0] ?? ''
-    return path.split('/').some(isDot) ? undefined : url
+    return value.split(/[/\\]/).some(isDot) ? undefined : fill(encodeURIComponent(value))
   }
 }
 

@@ -1,6 +1,6 @@
 // Requests that one side has and the other has not: they are answered here, or become something else (design, rules 1, 4
 // and 6).
-import { failure, result } from '../protocol/jsonrpc.ts'
+import { asText, failure, result } from '../protocol/jsonrpc.ts'
 import type { Request, Response } from '../protocol/jsonrpc.ts'
 import { paramsOf } from '../protocol/metadata.ts'
 import { mismatchIn } from '../protocol/tool-headers.ts'
@@ -57,7 +57,7 @@ function checked(
   headers: Readonly<Record<string, string>>,
 ): Output[] | undefined {
   const { name, arguments: given } = paramsOf(message)
-  const tool = repeating.get(String(name))
+  const tool = repeating.get(asText(name))
   const wrong = tool && mismatchIn(tool, given, headers)
   if (wrong === undefined) return undefined
   return finish(number, failure(message.idText, -32020, `header mismatch: ${wrong}`))

@@ -2,8 +2,8 @@
 // knows comes in, all that is to be done goes out. It advances the conversation in place and touches nothing else.
 import { ProxyError } from '../errors.ts'
 import { findValue } from '../protocol/json-text.ts'
-import { isObject } from '../protocol/jsonrpc.ts'
-import type { Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
+import { asText, isObject } from '../protocol/jsonrpc.ts'
+import type { Json, Message, Notification, Request, Response } from '../protocol/jsonrpc.ts'
 import { declaredIn, objectAt, paramsOf, progressToken } from '../protocol/metadata.ts'
 import { answeredHere } from './answered-here.ts'
 import { abandoned, cancel, dropped, end, expired } from './cancellation.ts'
@@ -299,12 +299,14 @@ function progress(
 ): Output[] {
   const params = message.value['params']
   const token = isObject(params) ? params['progressToken'] : undefined
-  const number = conversation.remaps ? Number(token) : withToken(conversation, token, carrier)
+  const number = conversation.remaps
+    ? Number(asText(token) || NaN)
+    : withToken(conversation, token, carrier)
   const exchange = conversation.exchanges.get(number)
   const bytes = exchange?.request.bytes !== undefined
   const own = exchange?.token
   if (exchange === undefined || (own === undefined && !bytes)) {
-    return [{ type: 'dropped', reason: 'unknown-token', detail: String(token) }]
+    return [{ type: 'dropped', reason: 'unknown-token', detail: asText(token) }]
   }
   if (!exchange.carries) return []
   return [
@@ -313,12 +315,14 @@ function progress(
       member: exchange.member,
       exchange: number,
       message:
-        own === undefined || JSON.stringify(token) === own
-          ? message
-          : underToken(message, exchange, own),
+        own === undefined || isSameToken(token, own) ? message : underToken(message, exchange, own),
     },
   ]
 }
+
+/** A token is a text or a number; whatever else stands there is not serialised: it may be nested too deeply. */
+const isSameToken = (token: Json | undefined, own: string): boolean =>
+  (typeof token === 'string' || typeof token === 'number') && JSON.stringify(token) === own
 
 const tokenPath = ['params', 'progressToken']
 

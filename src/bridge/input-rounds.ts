@@ -2,7 +2,7 @@
 // back with the request itself (2026-07-28, Multi Round-Trip Requests; design, rule 3).
 import { ProxyError } from '../errors.ts'
 import { editObject } from '../protocol/json-text.ts'
-import { failure, isObject, readMessage, textAt, withId } from '../protocol/jsonrpc.ts'
+import { asText, failure, isObject, readMessage, textAt, withId } from '../protocol/jsonrpc.ts'
 import type { Json, JsonObject, Request, Response } from '../protocol/jsonrpc.ts'
 import { covers, requiredFor } from './capabilities.ts'
 import { takeNumber } from './conversation.ts'
@@ -143,7 +143,7 @@ const refusal = ({ method }: Request): string | undefined =>
 function refusedBy(answer: Response, { idText }: Request, method: string): Response {
   const { code, message } = errorOf(answer) ?? ({} as JsonObject)
   const number = Number.isInteger(code) ? Number(code) : -32603
-  return failure(idText, number, `the client refused ${method}: ${String(message)}`)
+  return failure(idText, number, `the client refused ${method}: ${asText(message)}`)
 }
 
 /** The same request once more, with what was asked for, under an id of its own. */

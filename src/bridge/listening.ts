@@ -159,6 +159,12 @@ const tell = (
   message: withMeta(message, { [subscriptionKey]: asked.idText }),
 })
 
+/** Whether anybody listens for a change like this. */
+export const isAwaited = ({ listeners }: Conversation, message: Notification): boolean =>
+  [...listeners.values()].some(({ acknowledged, honoured, wanted }) =>
+    wants(acknowledged ? honoured : wanted, message),
+  )
+
 /** A change in the backend, for all who want to hear of it. */
 export function announceTo(conversation: Conversation, message: Notification): Output[] {
   const outputs: Output[] = []

@@ -49,5 +49,5 @@ export function levelFor(
 export function wantsLog({ declared }: OpenExchange, message: Notification): boolean {
   const least = declared?.logLevel
   if (least === undefined) return false
-  return logLevels.indexOf(String(levelOf(message))) >= logLevels.indexOf(least)
+  return logLevels.indexOf(levelOf(message) as string) >= logLevels.indexOf(least)
 }

@@ -137,6 +137,10 @@ function lose(conversation: Conversation, error: ProxyError, untaken: boolean): 
   }
   conversation.unanswered = []
   conversation.losses++
+  conversation.level = undefined
+  for (const exchange of conversation.exchanges.values()) {
+    if (!exchange.sent) exchange.levelled = false
+  }
   if (conversation.phase !== 'fresh') conversation.phase = 'lost'
   for (const [number, exchange] of ours) {
     // This loss has been counted.

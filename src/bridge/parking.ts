@@ -2,7 +2,7 @@
 // when it comes back with the answers (2026-07-28, Multi Round-Trip Requests; design, rule 3).
 import { ProxyError } from '../errors.ts'
 import { editObject, elements } from '../protocol/json-text.ts'
-import { failure, isObject, readMessage, textAt, withId } from '../protocol/jsonrpc.ts'
+import { asText, failure, isObject, readMessage, textAt, withId } from '../protocol/jsonrpc.ts'
 import type { Json, JsonObject, Request, Response } from '../protocol/jsonrpc.ts'
 import { declaredIn, paramsOf, progressToken } from '../protocol/metadata.ts'
 import type { Conversation, Input, OpenExchange, Outcome, Output } from './conversation.ts'
@@ -142,7 +142,7 @@ export function asInputRequired(
   }
   const required = { elicitation: { url: {} } }
   if (!covers(capabilities, required)) {
-    const text = `${String(error['message'])}; this request has not declared that its user can be sent there`
+    const text = `${asText(error['message'])}; this request has not declared that its user can be sent there`
     return failure(response.idText, -32021, text, { requiredCapabilities: required })
   }
   const whole = textAt(response, ['error', 'data', 'elicitations']) ?? '[]'

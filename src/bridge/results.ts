@@ -1,7 +1,7 @@
 // Results on their way to a client of the other era: what it must have is added, what it cannot read is taken out, and
 // nothing else is touched.
 import { elements, editObject, findValue } from '../protocol/json-text.ts'
-import { isObject, readMessage } from '../protocol/jsonrpc.ts'
+import { asText, isObject, readMessage } from '../protocol/jsonrpc.ts'
 import type { Json, JsonObject, Response } from '../protocol/jsonrpc.ts'
 import { serverInfoKey } from '../protocol/metadata.ts'
 import { isCallable } from '../protocol/tool-headers.ts'
@@ -108,7 +108,7 @@ function readableTools(
     const tool = (tools as readonly Json[])[index++]
     const text = response.text.slice(start, end)
     if (isObject(tool) && !isCallable(tool)) {
-      left(String(tool['name']))
+      left(asText(tool['name']))
       changed = true
     } else if (isObject(tool) && !isReadable(tool['outputSchema'])) {
       kept.push(editObject(text, [], { drop: ['outputSchema'] }))

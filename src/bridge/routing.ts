@@ -2,7 +2,7 @@
 import { heldLimit, heldSize } from './conversation.ts'
 import type { Conversation, Member, Output } from './conversation.ts'
 import type { Notification, Request } from '../protocol/jsonrpc.ts'
-import { announceTo } from './listening.ts'
+import { announceTo, isAwaited } from './listening.ts'
 import { wantsLog } from './logging.ts'
 
 export interface Place {
@@ -114,6 +114,7 @@ export function announce(
     else outputs.push({ type: 'deliver', member: member.id, exchange: place.exchange, message })
   }
   if (outputs.length > 0 || conversation.members.size > 1) return outputs
+  if (isAwaited(conversation, message)) return outputs
   if (own?.declared !== undefined) {
     return [{ type: 'dropped', reason: 'not-asked-for', detail: message.method }]
   }

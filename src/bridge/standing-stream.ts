@@ -67,7 +67,7 @@ export function subscribe(conversation: Conversation, number: number, message: R
   const { uri } = paramsOf(message)
   const { standing, subscriptions } = conversation
   if (typeof uri !== 'string') return refuse(number, message, 'a subscription needs a uri')
-  if (standing.refused || subscriptions.size >= rememberedLimit) {
+  if (standing.refused || (subscriptions.size >= rememberedLimit && !subscriptions.has(uri))) {
     const why = standing.refused ? 'the server has none' : 'there are too many'
     return refuse(number, message, `no subscription to "${uri}": ${why}`)
   }

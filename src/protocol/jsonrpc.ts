@@ -47,6 +47,10 @@ export type Read<T> =
 export const isObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
+/** A text or a number as text; anything else, which may have no text at all, as nothing. */
+export const asText = (value: Json | undefined): string =>
+  typeof value === 'string' || typeof value === 'number' ? String(value) : ''
+
 const versioned = (text: string, value: JsonObject): string => {
   if (value['jsonrpc'] === '2.0') return text
   if ('jsonrpc' in value) return replaceValue(text, ['jsonrpc'], '"2.0"')
