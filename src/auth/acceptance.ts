@@ -53,7 +53,7 @@ export class TokenAcceptance {
       known.until = until
       return known.principal
     }
-    const principal = claimedBy(token) ?? `sha256:${digest}`
+    const principal = principalOfToken(token)
     this.#entries.set(digest, { principal, until })
     if (this.#entries.size > this.#capacity) {
       for (const oldest of this.#entries.keys()) {
@@ -102,3 +102,7 @@ const claimedBy = (token: string): string | undefined => {
   // No URL holds a bar; with one, two pairs of issuer and subject could read the same.
   return iss.includes('|') ? undefined : `${iss}|${sub}`
 }
+
+/** Whose a token is, if it is good: as it claims, or else nobody's but its own. */
+export const principalOfToken = (token: string): string =>
+  claimedBy(token) ?? `sha256:${digestOf(token)}`

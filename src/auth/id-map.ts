@@ -170,9 +170,7 @@ function parseUrl(template: string): (value: string) => string | undefined {
       'id.url: not an http or https URL with {value} in its path or query, and without password and fragment',
     )
   }
-  return (value) => {
-    return value.split(/[/\\]/).some(isDot) ? undefined : fill(encodeURIComponent(value))
-  }
+  return (value) => (value.split(/[/\\]/).some(isDot) ? undefined : fill(encodeURIComponent(value)))
 }
 
 async function readText(body: AsyncIterable<Uint8Array>): Promise<string> {

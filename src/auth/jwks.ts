@@ -126,7 +126,6 @@ async function discoverJwksUrl(
       return found
     } catch (reason) {
       reasons.push(reason)
-      if (call.signal.aborted) break
     }
   }
   throw new AggregateError(reasons, `no metadata of issuer "${issuer}"`)
@@ -203,7 +202,7 @@ export function createKeySet({ issuer, jwksUrl }: KeySource, options: VerifierOp
       return await keys(header, token)
     } catch (reason) {
       if (!(reason instanceof errors.JWKSNoMatchingKey)) throw reason
-      if (failedAt === undefined && age() < cooldown) throw reason
+      if (age() < cooldown) throw reason
     }
     // A key that came with a rotation, or none at all: only the issuer knows.
     if (pausing() || !(await load())) throw unavailable()

@@ -41,7 +41,7 @@ const invalid = (message: string): ProxyError => new ProxyError('TOKEN_INVALID',
 
 /** Scheme and host in lower case; an origin ends with a slash (RFC 3986, sections 6.2.2.1 and 6.2.3). No more is alike. */
 function canonical(resource: string): string {
-  const [, origin, rest] = /^([a-z][a-z0-9+.-]*:\/\/[^/?#@]*)(.*)$/is.exec(resource) ?? []
+  const [, origin, rest] = /^([a-z][a-z0-9+.-]*:\/\/[^/?#]*)(.*)$/is.exec(resource) ?? []
   if (origin === undefined) return resource
   return origin.toLowerCase() + (rest === '' ? '/' : rest)
 }
@@ -90,8 +90,9 @@ function refusal(issuer: string, reason: unknown): ProxyError {
   if (reason instanceof errors.JWKSNoMatchingKey) {
     return invalid('the token is signed with a key that its issuer does not have')
   }
-  const ofKeys = reason instanceof errors.JWKSInvalid || reason instanceof errors.JWKInvalid
-  if (reason instanceof errors.JOSEError && !ofKeys) return invalid('the token is malformed')
+  if (reason instanceof errors.JOSEError && !(reason instanceof errors.JWKSInvalid)) {
+    return invalid('the token is malformed')
+  }
   // A published key that cannot be used is the issuer's fault, not the caller's.
   return new ProxyError('AUTH_UNAVAILABLE', `a key of issuer "${issuer}" cannot be used`, {
     retryAfter: 30,

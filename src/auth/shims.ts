@@ -144,7 +144,7 @@ async function relay(
   const type = header(request, 'content-type')
   const isForm = /^application\/x-www-form-urlencoded\b/i.test(type ?? '')
   const form = isForm ? sent.bytes.toString('latin1') : ''
-  const mapped = isForm && options.mapResource !== undefined ? options.mapResource(form) : form
+  const mapped = options.mapResource?.(form) ?? form
   const authorization = header(request, 'authorization')
   const answer = await ask(
     url,
@@ -195,7 +195,7 @@ export async function serveShim(
   tools: ShimTools,
 ): Promise<ShimAnswer> {
   const { method, path } = request
-  const endpoint = Object.hasOwn(endpointAt, path) ? endpointAt[path] : undefined
+  const endpoint = endpointAt[path]
   if (endpoint === undefined) return told(oauthError(404, 'invalid_request', 'nothing is here'))
   const browsed = endpoint === 'authorize'
   const allow = browsed ? 'GET, HEAD, OPTIONS' : 'POST, OPTIONS'
