@@ -5,7 +5,7 @@ import type { Clock } from '../clock.ts'
 import { isObject } from '../protocol/jsonrpc.ts'
 import type { JsonObject } from '../protocol/jsonrpc.ts'
 import { metadataUrls, quoted, readMetadata, trouble, withoutSlash } from './facade.ts'
-import type { Discovery, ServerMetadata, Trouble } from './facade.ts'
+import type { Discovery, Trouble } from './facade.ts'
 
 /** How HTTP is spoken: undici's `request`. */
 export type HttpRequest = typeof undiciRequest
@@ -59,6 +59,13 @@ interface Text {
 /** `unreachable`: no connection, or it broke. */
 export type AskFault = 'unreachable' | 'timeout' | 'too-large'
 
+export interface Unanswered {
+  readonly ok: false
+  readonly fault: AskFault
+  /** Of the system's error, such as `ECONNREFUSED`. */
+  readonly code?: string
+}
+
 export interface Ask {
   readonly method: 'GET' | 'POST'
   readonly headers: Readonly<Record<string, string>>
@@ -75,7 +82,7 @@ export async function ask(
   url: string,
   { method, headers, body, timeout, maxBytes, signal }: Ask,
   { clock, request = undiciRequest }: Pick<AuthorizationServerTools, 'clock' | 'request'>,
-): Promise<Text | { readonly ok: false; readonly fault: AskFault }> {
+): Promise<Text | Unanswered> {
   const over = new AbortController()
   let late = false
   const stopWaiting = clock.after(timeout, () => {
@@ -100,8 +107,10 @@ export async function ask(
     }
     const text = Buffer.concat(chunks).toString()
     return { ok: true, status: answer.statusCode, headers: answer.headers, text }
-  } catch {
-    return { ok: false, fault: late ? 'timeout' : 'unreachable' }
+  } catch (error) {
+    if (late) return { ok: false, fault: 'timeout' }
+    const code = error instanceof Error && 'code' in error ? { code: String(error.code) } : {}
+    return { ok: false, fault: 'unreachable', ...code }
   } finally {
     stopWaiting()
   }
@@ -146,19 +155,16 @@ export function createAuthorizationServer(
   let stopWaiting = (): void => {}
 
   const documentAt = async (url: string): Promise<Document> => {
-    const headers = { accept: 'application/json' }
     const { signal } = closing
-    const told = await ask(
-      url,
-      { method: 'GET', headers, timeout, maxBytes, signal },
-      { clock, request },
-    )
+    const asked = { method: 'GET', headers: { accept: 'application/json' }, signal } as const
+    const told = await ask(url, { ...asked, timeout, maxBytes }, { clock, request })
     if (!told.ok) {
       if (told.fault === 'too-large') {
         return trouble('invalid', `${url} is larger than ${maxBytes} bytes`)
       }
-      const late = told.fault === 'timeout'
-      return trouble('unreachable', `${url} ${late ? `took over ${timeout} ms` : 'gave no answer'}`)
+      const none = `gave no answer (${told.code ?? 'cut off'})`
+      const what = told.fault === 'timeout' ? `took over ${timeout} ms` : none
+      return trouble('unreachable', `${url} ${what}`)
     }
     const { status } = told
     if (status >= 300 && status < 400) return trouble('redirected', `${url} redirects`)
@@ -188,9 +194,7 @@ export function createAuthorizationServer(
     return { ok: true, issuer: backendUrl.origin, exact: false }
   }
 
-  const find = async (): Promise<
-    { readonly ok: true; readonly metadata: ServerMetadata } | Trouble
-  > => {
+  const find = async (): Promise<ReturnType<typeof readMetadata>> => {
     const named: Named | Trouble =
       options.issuer === undefined
         ? await issuerOfBackend()
@@ -204,18 +208,18 @@ export function createAuthorizationServer(
     if (url.protocol === 'http:' && backendUrl.protocol === 'https:') {
       return trouble('insecure', `its issuer is not https: ${quoted(named.issuer)}`)
     }
-    let first: Trouble | undefined
+    let first = trouble('not-found', 'nothing was asked')
     for (const at of metadataUrls(url)) {
       const told = await documentAt(at)
       const fits = (issuer: string): boolean => sameIssuer(named, issuer)
       const read = told.ok ? readMetadata(told.document, fits, backendUrl) : told
       if (read.ok) return read
       // What tells most is the first answer that is more than "there is none".
-      if (first === undefined || first.fault === 'not-found') first = read
+      if (first.fault === 'not-found') first = read
       if (!told.ok && told.fault === 'unreachable') break
     }
-    const { fault, reason } = first ?? trouble('not-found', 'nothing was asked')
-    return trouble(fault, `authorization server ${quoted(named.issuer)}: ${reason}`)
+    const reason = `authorization server ${quoted(named.issuer)}: ${first.reason}`
+    return trouble(first.fault, reason)
   }
 
   const lookOnce = async (): Promise<Discovery> => {
@@ -232,10 +236,7 @@ export function createAuthorizationServer(
     onLook?.(current)
     return current
   }
-  const look = (): Promise<Discovery> => {
-    if (closing.signal.aborted) return Promise.resolve(current)
-    return (looking ??= lookOnce())
-  }
+  const look = (): Promise<Discovery> => (looking ??= lookOnce())
   const first = look()
 
   return {

@@ -8,6 +8,8 @@ export interface Target {
   /** The route's name, for messages and metrics. */
   readonly route: string
   readonly url: URL
+  /** The URL that clients mean by it, where that matters. */
+  readonly resource?: string | undefined
   /** Where to POST when an `sse` backend announces no endpoint. */
   readonly messages: URL | undefined
 }

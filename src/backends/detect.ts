@@ -107,7 +107,7 @@ async function tryPost(
   }
   if (!outcome.ok) throw outcome.error
   const { answer } = outcome
-  const denied = unauthorized(route, answer)
+  const denied = unauthorized(target, answer, headers, options.rephrase)
   if (denied !== undefined) {
     answer.discard()
     throw denied.error

@@ -62,6 +62,8 @@ export interface HttpClientOptions {
   /** Connections for POSTs per origin. */
   readonly connections?: number
   readonly tls?: { readonly ca?: string; readonly rejectUnauthorized?: boolean }
+  /** Told of each answer to a request with these headers. */
+  onAnswer?(headers: Headers, status: number): void
   /** Told of each new try, for the log. */
   onRetry?(route: string, reason: string): void
 }
@@ -211,7 +213,10 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
           ? repeatable && isWaking(got.answer.status)
           : got.passing && (repeatable || !got.sent)
       if (!again || closed || call.signal.aborted || clock.now() + delay > until) {
-        if ('answer' in got) return { ok: true, answer: got.answer }
+        if ('answer' in got) {
+          options.onAnswer?.(call.headers, got.answer.status)
+          return { ok: true, answer: got.answer }
+        }
         return { ok: false, error: got.error, mayHaveRun: got.sent }
       }
       options.onRetry?.(

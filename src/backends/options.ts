@@ -3,6 +3,7 @@ import type { Clock } from '../clock.ts'
 import type { RuleName, RuleSwitches } from '../event-stream/rules.ts'
 import type { Headers } from './backend.ts'
 import type { HttpClient } from './http-client.ts'
+import type { Rephrase } from './refusal.ts'
 
 export interface BackendOptions {
   readonly http: HttpClient
@@ -17,6 +18,8 @@ export interface BackendOptions {
   readonly origins: readonly string[]
   /** Tells apart whose requests these headers belong to. */
   principalOf(headers: Headers): string
+  /** How a client is told that the backend refuses its credentials. */
+  readonly rephrase?: Rephrase
   /** A repair rule mended something; `line` is what it mended, for the log. */
   onRepair(route: string, rule: RuleName, line: string): void
 }

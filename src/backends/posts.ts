@@ -135,7 +135,8 @@ export class Posts {
       }
       if (!outcome.ok) return this.#unsent(message, outcome)
       const { answer } = outcome
-      const denied = unauthorized(route, answer)
+      const { rephrase } = this.#options
+      const denied = unauthorized(this.#target, answer, options.headers, rephrase)
       if (denied !== undefined) {
         answer.discard()
         return denied

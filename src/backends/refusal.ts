@@ -1,18 +1,34 @@
 // What a backend means by an HTTP status that is no success. Nothing here reads a body.
 import { ProxyError } from '../errors.ts'
-import type { Undelivered } from './backend.ts'
+import type { Headers, Target, Undelivered } from './backend.ts'
 import type { HttpAnswer } from './http-answer.ts'
 
 export const isSuccess = (status: number): boolean => status >= 200 && status < 300
 
-/** 401 or 403, passed on with the backend's own challenge. */
-export function unauthorized(route: string, answer: HttpAnswer): Undelivered | undefined {
-  const { status, headers } = answer
+/** What a refusal is to be to a client, if it is not passed on as it is. */
+export type Rephrase = (
+  target: Target,
+  answer: { readonly status: number; readonly challenge: string | undefined },
+  sentToken: boolean,
+) => { readonly status: number; readonly challenge: string } | undefined
+
+/** 401 or 403, passed on with the backend's own challenge, or as `rephrase` puts it. */
+export function unauthorized(
+  target: Target,
+  answer: HttpAnswer,
+  sent: Headers,
+  rephrase?: Rephrase,
+): Undelivered | undefined {
+  const { route } = target
+  const { status: told, headers } = answer
+  const own = headers['www-authenticate']
+  const meant = rephrase?.(target, { status: told, challenge: own }, 'authorization' in sent)
+  const status = meant?.status ?? told
   if (status !== 401 && status !== 403) return undefined
-  const challenge = headers['www-authenticate']
+  const challenge = meant?.challenge ?? own
   const error = new ProxyError(
     'BACKEND_UNAUTHORIZED',
-    `the backend of route "${route}" refuses these credentials with ${status}`,
+    `the backend of route "${route}" refuses these credentials with ${told}`,
     { status, ...(challenge !== undefined && { headers: { 'www-authenticate': challenge } }) },
   )
   return { error, mayHaveRun: false }

@@ -170,7 +170,7 @@ export function openSseStream(
     if (state === 'over') return void body.destroy()
     const { status } = answer
     if (isSuccess(status) && status !== 204) return read(answer)
-    const denied = unauthorized(route, answer)
+    const denied = unauthorized(target, answer, headers, options.rephrase)
     if (denied !== undefined) return fail(denied.error)
     const repaired = (): void => {}
     // A page of an error may have no end.

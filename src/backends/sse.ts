@@ -270,7 +270,7 @@ class SseSession implements BackendSession {
       this.#readOn(post, answer)
       return undefined
     }
-    const refusal = await this.#refused(message, answer)
+    const refusal = await this.#refused(message, answer, options)
     const again = this.#alternativeFor(url, answer.status, refusal)
     if (again && !signal.aborted) return this.#post(post, options)
     this.#posts.delete(post.number)
@@ -329,10 +329,10 @@ class SseSession implements BackendSession {
     if (got.form === 'json') this.#deliver(got.messages, message)
   }
 
-  async #refused(message: Message, answer: HttpAnswer): Promise<Refusal> {
+  async #refused(message: Message, answer: HttpAnswer, { headers }: SendOptions): Promise<Refusal> {
     const { route } = this.#target
     const { status } = answer
-    const denied = unauthorized(route, answer)
+    const denied = unauthorized(this.#target, answer, headers, this.#options.rephrase)
     if (denied !== undefined) {
       answer.discard()
       return { lost: false, end: () => denied }

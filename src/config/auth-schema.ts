@@ -16,11 +16,9 @@ const scopes = (meaning: string) =>
     .describe(meaning)
 
 /** Kept as it is written: issuers are compared letter by letter (RFC 8414, section 3.3). */
-const issuer = z
-  .string()
-  .regex(/^https?:\/\/[^\s?#]+$/, {
-    error: 'an issuer is an http or https URL without query and fragment',
-  })
+const issuer = z.string().regex(/^https?:\/\/[^\s?#]+$/, {
+  error: 'an issuer is an http or https URL without query and fragment',
+})
 
 const claimTemplate = z.string().min(1).meta({ kind: 'template of claims' })
 
@@ -152,7 +150,7 @@ export const authSchema = z.strictObject({
     .boolean()
     .default(false)
     .describe('With `relay`: requests without a token go to the backend.'),
-  issuers: z.array(issuerSchema).default([]).describe('With `verify`: whose tokens are accepted.'),
+  issuers: z.array(issuerSchema).prefault([]).describe('With `verify`: whose tokens are accepted.'),
   introspection: introspectionSchema
     .optional()
     .describe('With `verify`: where tokens that say nothing themselves are asked about.'),

@@ -9,6 +9,8 @@ export interface CheckedRoute {
   readonly written: Readonly<Record<string, unknown>> | undefined
   readonly path: PathPattern | undefined
   readonly messages: PathPattern | undefined
+  /** Parameters that come from elsewhere than the path. */
+  readonly supplied?: readonly string[]
   /** The templates of the backend, by their paths below `backend`. */
   readonly templates: readonly (readonly [Path, Template | undefined])[]
 }
@@ -137,10 +139,16 @@ function checkPath({ written, path: pattern, messages }: CheckedRoute, place: Pa
   return findings
 }
 
-function checkUses({ path: pattern, templates }: CheckedRoute, place: Path): Finding[] {
+function checkUses(
+  { path: pattern, templates, supplied = [] }: CheckedRoute,
+  place: Path,
+): Finding[] {
   if (pattern === undefined) return []
   return templates.flatMap(([key, template]) => {
-    const unknown = template?.parameters.filter((name) => !pattern.parameters.includes(name)) ?? []
+    const unknown =
+      template?.parameters.filter(
+        (name) => !pattern.parameters.includes(name) && !supplied.includes(name),
+      ) ?? []
     if (unknown.length === 0) return []
     // A header's value is never quoted, not even in part.
     const subject = key[0] === 'headers' ? 'a parameter' : list(unknown)

@@ -1,6 +1,7 @@
 // Text -> configuration, or every problem at once. The one place that turns schema issues into sentences. Nothing
 // here reads a file or the environment by itself: both come in.
 import { z } from 'zod'
+import { checkAuth } from './auth-checks.ts'
 import { checkRoutes, checkStore, type CheckedRoute } from './checks.ts'
 import { readDocument, type Finding } from './document.ts'
 import { suggestion } from './nearest.ts'
@@ -100,6 +101,7 @@ function validate(value: unknown, known: readonly Finding[]): Validation {
   const parsed = configSchema.safeParse(value, { error: describe })
   const found = parsed.success ? [] : parsed.error.issues.flatMap((issue) => toFindings(issue, []))
   found.push(...checkRoutes(routesOf(value)))
+  if (isRecord(value)) found.push(...checkAuth(value))
   if (isRecord(value) && isRecord(value['store'])) found.push(...checkStore(value['store']))
   // A value that could not be put in is missing or wrong for that reason only.
   const reported = new Set(known.map(({ path }) => formatPath(path)))
@@ -114,6 +116,12 @@ const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
 
 const read = <T>(type: z.ZodType<T>, value: unknown): T | undefined => type.safeParse(value).data
 
+/** Parameters that the credential of a caller fills. */
+const suppliedBy = (auth: unknown): readonly string[] => {
+  const parameters = isRecord(auth) ? auth['parameters'] : undefined
+  return isRecord(parameters) ? Object.keys(parameters) : []
+}
+
 /** Each value by itself, so that a broken one hides nothing about the others. */
 function routesOf(value: unknown): readonly CheckedRoute[] {
   const routes = isRecord(value) && Array.isArray(value['routes']) ? value['routes'] : []
@@ -125,6 +133,7 @@ function routesOf(value: unknown): readonly CheckedRoute[] {
     return {
       written,
       path: read(path, written?.['path']),
+      supplied: suppliedBy(written?.['auth']),
       messages: read(messages, written?.['messages']),
       templates: [
         [['url'], read(backendSchema.shape.url, backend['url'])],
@@ -136,11 +145,13 @@ function routesOf(value: unknown): readonly CheckedRoute[] {
 }
 
 /** None only for a route that `checkRoutes` has refused. */
-function toRoute({ name, path, messages, clients, ...target }: ParsedRoute): RouteConfig[] {
+function toRoute({ name, path, messages, clients, auth, ...target }: ParsedRoute): RouteConfig[] {
   const { backend, passthrough } = target
   if (passthrough !== undefined) return [{ name, path, passthrough }]
   if (backend === undefined) return []
-  return [{ name, path, messages, clients, backend: { ...backend, messages: backend.messages } }]
+  return [
+    { name, path, messages, clients, auth, backend: { ...backend, messages: backend.messages } },
+  ]
 }
 
 function freeze<T>(value: T): T {

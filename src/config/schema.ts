@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { ruleTable } from '../event-stream/rules.ts'
 import type { RuleName } from '../event-stream/rules.ts'
 import { dialects, type Dialect } from '../protocol/dialects.ts'
+import { authSchema } from './auth-schema.ts'
 import type { PathPattern } from './template.ts'
 import {
   baseUrl,
@@ -131,6 +132,23 @@ const limitsSchema = z.strictObject({
   ),
 })
 
+const rate = (meaning: string) =>
+  z
+    .strictObject({
+      count: z.int().min(1).describe('How many are let through.'),
+      time: duration().describe('Within which time.'),
+    })
+    .optional()
+    .describe(meaning)
+
+const rateLimitsSchema = z.strictObject({
+  requests: rate('Requests of one principal on one route. Default: no limit.'),
+  failures: rate('Wrong credentials from one address. Default: no limit.'),
+  registrations: rate(
+    'Registrations of OAuth clients through us, all together. Default: no limit.',
+  ),
+})
+
 /** One key for each rule. */
 const repairSchema = z.strictObject(
   Object.fromEntries(
@@ -203,6 +221,9 @@ export const routeSchema = z
       .default([...dialectNames])
       .describe('The dialects that clients may speak here.'),
     backend: backendSchema.optional().describe('The MCP server behind the route.'),
+    auth: authSchema
+      .prefault({})
+      .describe('Who may come in, and what the backend is told of them.'),
     passthrough: baseUrl()
       .optional()
       .describe(
@@ -250,6 +271,9 @@ export const configSchema = z.strictObject({
     '10s',
     'How long running requests may take to finish when Causeway is asked to stop. 0: not at all.',
   ),
+  rateLimits: rateLimitsSchema
+    .prefault({})
+    .describe('How often somebody may ask; shared by all replicas where sessions are.'),
   limits: limitsSchema.prefault({}).describe('Bounds on what clients and backends may take.'),
   routes: z.array(routeSchema).min(1).describe('Paths and what is behind them; at least one.'),
 })
@@ -265,6 +289,9 @@ export type BackendConfig = Deep<Omit<ParsedBackend, 'messages'>> & {
   readonly messages: ParsedBackend['messages']
 }
 
+/** Durations in ms. */
+export type AuthConfig = Deep<z.output<typeof authSchema>>
+
 /** A route to an MCP server. */
 export interface McpRoute {
   readonly name: string
@@ -272,6 +299,7 @@ export interface McpRoute {
   readonly messages: PathPattern | undefined
   readonly clients: readonly Dialect[]
   readonly backend: BackendConfig
+  readonly auth: AuthConfig
 }
 
 /** A route that forwards requests as they are. `passthrough` is an absolute URL without a slash at its end. */

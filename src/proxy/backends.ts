@@ -8,7 +8,9 @@ import type { BackendOptions } from '../backends/options.ts'
 import { createRpcBackend } from '../backends/rpc.ts'
 import { createSseBackend } from '../backends/sse.ts'
 import { createStatelessBackend } from '../backends/stateless.ts'
+import { unauthorized } from '../backends/refusal.ts'
 import { createStreamableBackend } from '../backends/streamable.ts'
+import type { RelayGuard } from '../auth/relay-guard.ts'
 import type { Clock } from '../clock.ts'
 import type { Config, McpRoute } from '../config/schema.ts'
 import { expandHeader, expandPath } from '../config/template.ts'
@@ -18,6 +20,7 @@ import type { RuleName } from '../event-stream/rules.ts'
 import type { Caller } from '../frontends/exchange.ts'
 import { dialects } from '../protocol/dialects.ts'
 import type { DialectTraits } from '../protocol/dialects.ts'
+import { request } from '../protocol/jsonrpc.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { createDetection } from './detection.ts'
@@ -42,6 +45,8 @@ export interface Backends {
   known(caller: Caller, modern?: boolean): Resolved | undefined
   /** What a route sets on every request to its backend. */
   headers(route: McpRoute, parameters: ParameterValues): Headers
+  /** Asks the backend whether it accepts the credentials of a caller. Rejects with BACKEND_UNAUTHORIZED, or what else it met. */
+  confirm(caller: Caller): Promise<void>
   /** A backend did not behave as its dialect has it: one that was found out is found out anew for this caller. */
   doubt(caller: Caller): void
   close(): Promise<void>
@@ -53,10 +58,22 @@ interface Services {
   readonly metrics: Metrics
 }
 
-export function createBackends(config: Config, services: Services): Backends {
+/** What authorization has to do with a route's backend. */
+export interface BackendAuthorization {
+  /** The URL that clients mean by it. */
+  resourceOf(route: McpRoute, parameters: ParameterValues): string
+  relay(route: string): Pick<RelayGuard, 'heard' | 'refusal'> | undefined
+}
+
+export function createBackends(
+  config: Config,
+  services: Services,
+  authorization?: BackendAuthorization,
+): Backends {
   const all = new Map<string, RouteBackend>()
   for (const route of config.routes) {
-    if ('backend' in route) all.set(route.name, createRouteBackend(route, config, services))
+    if ('backend' in route)
+      all.set(route.name, createRouteBackend(route, config, services, authorization))
   }
   return {
     resolve(caller, modern = false) {
@@ -74,6 +91,7 @@ export function createBackends(config: Config, services: Services): Backends {
       }
       return headers
     },
+    confirm: async (caller) => all.get(caller.route)?.confirm(caller),
     doubt: (caller) => all.get(caller.route)?.doubt(caller),
     async close() {
       await Promise.all([...all.values()].map(({ close }) => close()))
@@ -84,13 +102,22 @@ export function createBackends(config: Config, services: Services): Backends {
 interface RouteBackend {
   known(caller: Caller, modern: boolean): Resolved | undefined
   resolve(caller: Caller, modern: boolean): Resolved | Promise<Resolved>
+  confirm(caller: Caller): Promise<void>
   doubt(caller: Caller): void
   close(): Promise<void>
 }
 
 const retryLogInterval = 5000
+/** ms for a backend to say whether it accepts a token. */
+const confirmTime = 30_000
 
-function createRouteBackend(route: McpRoute, config: Config, services: Services): RouteBackend {
+function createRouteBackend(
+  route: McpRoute,
+  config: Config,
+  services: Services,
+  authorization: BackendAuthorization | undefined,
+): RouteBackend {
+  const relay = authorization?.relay(route.name)
   const { backend, name } = route
   const { clock, log, metrics } = services
   const http = createHttpClient({
@@ -98,6 +125,7 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
     connectTime: backend.connectTime,
     wakeTime: backend.wakeTime,
     onRetry: (_, reason) => retried(reason),
+    ...(relay && { onAnswer: (headers, status) => relay.heard(headers, status) }),
   })
   /** ms of the last line at `info`: each of many requests tries many times. */
   let toldRetry = -Infinity
@@ -115,6 +143,10 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
     rules: backend.repair,
     origins: backend.origins,
     principalOf,
+    ...(relay && {
+      rephrase: ({ resource = '' }, answer, sentToken) =>
+        relay.refusal(resource, answer, sentToken),
+    }),
     onRepair: (_, rule, line) => repaired(rule, line),
   }
   const sse = createSseBackend(options)
@@ -136,6 +168,12 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
 
   const detection = createDetection()
   const keyOf = ({ principal }: Caller, { url }: Target): string => `${principal}\n${url.href}`
+
+  const targetFor = ({ parameters }: Caller): Target => {
+    const target = targetOf(route, parameters)
+    const resource = relay && authorization?.resourceOf(route, parameters)
+    return resource === undefined ? target : { ...target, resource }
+  }
 
   const ask = async (target: Target, { headers }: Caller): Promise<Finding> => {
     let stop = (): void => {}
@@ -176,7 +214,7 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
   })
 
   const known = (caller: Caller, modern: boolean): Resolved | undefined => {
-    const target = targetOf(route, caller.parameters)
+    const target = targetFor(caller)
     if (backend.dialect !== 'auto') return resolved(target, backend.dialect)
     const found = detection.known(keyOf(caller, target))
     return found && resolved(target, modern && found.modern ? 'stateless' : found.dialect)
@@ -187,14 +225,33 @@ function createRouteBackend(route: McpRoute, config: Config, services: Services)
     resolve(caller, modern) {
       const before = known(caller, modern)
       if (before !== undefined) return before
-      const target = targetOf(route, caller.parameters)
+      const target = targetFor(caller)
       return detection
         .find(keyOf(caller, target), () => ask(target, caller))
         .then((found) => resolved(target, modern && found.modern ? 'stateless' : found.dialect))
     },
+    async confirm(caller) {
+      const { target, traits } = await this.resolve(caller, false)
+      const { headers } = caller
+      const call = {
+        route: name,
+        url: target.url,
+        headers,
+        signal: AbortSignal.timeout(confirmTime),
+      }
+      const outcome = traits.oneStream
+        ? await http.stream(call)
+        : await http.post({ ...call, body: request('0', 'ping').text, repeatable: true })
+      if (!outcome.ok) throw outcome.error
+      const denied = unauthorized(target, outcome.answer, headers, options.rephrase)
+      if (traits.oneStream) outcome.answer.body.destroy()
+      else outcome.answer.discard()
+      if (denied !== undefined) throw denied.error
+      relay?.heard(headers, 200)
+    },
     doubt(caller) {
       if (backend.dialect !== 'auto') return
-      const key = keyOf(caller, targetOf(route, caller.parameters))
+      const key = keyOf(caller, targetFor(caller))
       const found = detection.known(key)
       if (found === undefined) return
       log.warn({ route: name, dialect: found.dialect }, 'backend does not speak as detected')

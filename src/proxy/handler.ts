@@ -19,6 +19,8 @@ import type { Dialect } from '../protocol/dialects.ts'
 import { isInitialize } from '../protocol/jsonrpc.ts'
 import type { Message } from '../protocol/jsonrpc.ts'
 import { metaOf, revisionKey } from '../protocol/metadata.ts'
+import type { Admission } from '../auth/guard.ts'
+import type { Authorization } from './authorization.ts'
 import type { Backends } from './backends.ts'
 import { homeOf } from './conversations.ts'
 import { forwardedHeaders, principalOf } from './edge.ts'
@@ -44,6 +46,7 @@ export interface Parts {
   readonly fleet: Fleet | undefined
   readonly edge: Edge
   readonly tools: Tools
+  readonly authorization: Authorization
 }
 
 export class Handler {
@@ -146,8 +149,11 @@ export class Handler {
     response: ServerResponse,
     seen: { route: string; dialect: Dialect | 'passthrough' | 'none'; idText?: string },
   ): Promise<void> {
-    const cors = this.parts.edge.admit(request.headers)
     const url = request.url ?? '/'
+    const { authorization, edge } = this.parts
+    // What leads clients to a token is for everybody (RFC 9728, section 3).
+    if (await authorization.serve(request, response, pathOf(url))) return
+    const cors = edge.admit(request.headers)
     const match = this.route(pathOf(url))
     if (match === undefined) {
       setHeaders(response, cors)
@@ -171,11 +177,18 @@ export class Handler {
     match: RouteMatch,
     seen: { dialect: Dialect | 'passthrough' | 'none'; idText?: string },
   ): Promise<void> {
-    const { relay, tools, edge } = this.parts
+    const { relay, tools, edge, authorization } = this.parts
     const header = request.headers['mcp-session-id']
     const parameter = sessionIn(request.url ?? '')
-    const caller = this.caller(request, route, match)
+    // A bare 405 or 404 would hide that a token is wanted, so this comes before everything else.
+    const admission =
+      request.method === 'OPTIONS' ? undefined : await authorization.admit(request, route, match)
+    const caller = await this.caller(request, route, match, admission)
     const sessionId = typeof header === 'string' ? header : parameter
+    if (sessionId !== undefined && authorization.isUnconfirmed(request, route)) {
+      await this.parts.backends.confirm(caller)
+    }
+    authorization.endWith(admission, response)
     const body =
       request.method === 'POST'
         ? await receiveMessages({ request, response, caller, sessionId }, relay, {
@@ -183,6 +196,7 @@ export class Handler {
             clock: this.services.clock,
           })
         : undefined
+    admission?.permit(body?.messages ?? [])
     const only = body !== undefined && !body.batch ? body.messages[0] : undefined
     if (only?.kind === 'request') seen.idText = only.idText
     const verdict = classify(
@@ -321,16 +335,23 @@ export class Handler {
     })
   }
 
-  private caller(request: IncomingMessage, route: McpRoute, match: RouteMatch): Caller {
+  private async caller(
+    request: IncomingMessage,
+    route: McpRoute,
+    match: RouteMatch,
+    admission: Admission | undefined,
+  ): Promise<Caller> {
     const address = request.socket.remoteAddress ?? ''
-    const own = this.parts.backends.headers(route, match.parameters)
-    const headers = forwardedHeaders(request.headers, own, {
+    const parameters = { ...match.parameters, ...admission?.parameters }
+    const own = this.parts.backends.headers(route, parameters)
+    const passing = forwardedHeaders(request.headers, own, {
       address,
       publicUrl: this.publicUrl,
     })
+    const headers = admission === undefined ? passing : await admission.headers(passing)
     return {
       route: route.name,
-      parameters: match.parameters,
+      parameters,
       headers,
       // Worked out only where sharing is in question.
       get principal() {

@@ -10,6 +10,8 @@ import { createFleet } from '../fleet/fleet.ts'
 import type { Fleet } from '../fleet/fleet.ts'
 import { createKeeper } from '../frontends/keeper.ts'
 import { createMemoryStore } from '../sessions/memory-store.ts'
+import { createRateLimits } from '../auth/rate-limits.ts'
+import { createAuthorization } from './authorization.ts'
 import { createBackends } from './backends.ts'
 import { homeOf } from './conversations.ts'
 import { createEdge } from './edge.ts'
@@ -17,6 +19,7 @@ import { Handler } from './handler.ts'
 import { createPassthrough } from './passthrough.ts'
 import type { Passthrough } from './passthrough.ts'
 import { createRelay } from './relay.ts'
+import { createRouter } from './router.ts'
 import { createRequestStates, keyLength } from './request-state.ts'
 import type { Services } from './services.ts'
 
@@ -37,7 +40,15 @@ const keepAliveTimeout = 65_000
 export async function startProxy(config: Config, services: Services): Promise<RunningProxy> {
   const { clock, log, metrics } = services
   const { limits } = config
-  const backends = createBackends(config, services)
+  const routeOf = createRouter(config.routes)
+  const rateLimits = createRateLimits(config.rateLimits)
+  const authorization = createAuthorization({
+    config,
+    services,
+    limits: rateLimits,
+    route: routeOf,
+  })
+  const backends = createBackends(config, services, authorization)
   const fleet =
     config.store.type === 'redis'
       ? await createFleet({ config: config.store, limits, clock, log })
@@ -69,6 +80,7 @@ export async function startProxy(config: Config, services: Services): Promise<Ru
     passthroughs,
     fleet,
     edge: createEdge(config),
+    authorization,
     tools: {
       keeper,
       limits: { ...config.limits, keepAlive: config.keepAlive },
@@ -93,6 +105,7 @@ export async function startProxy(config: Config, services: Services): Promise<Ru
     keeper.close()
     for (const passthrough of passthroughs.values()) passthrough.close()
     await relay.close()
+    authorization.close()
     await backends.close()
     await fleet?.close()
     server.closeAllConnections()

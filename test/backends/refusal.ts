@@ -42,18 +42,21 @@ t.test('a lost session is known by the words of many servers, and by 410', async
   }
 })
 
+const shop = { route: 'shop', url: new URL('http://backend.test/'), messages: undefined }
+
 t.test('401 and 403 pass on the challenge of the backend and nothing else', async (t) => {
   const challenge = 'Bearer resource_metadata="https://a.example/x"'
   for (const status of [401, 403]) {
     const denied = unauthorized(
-      'shop',
+      shop,
       answerOf(status, { 'www-authenticate': challenge, 'set-cookie': 'a=b' }),
+      {},
     )
     t.match(denied, { mayHaveRun: false, error: { code: 'BACKEND_UNAUTHORIZED', status } })
     t.same(denied?.error.headers, { 'www-authenticate': challenge })
   }
-  t.same(unauthorized('shop', answerOf(401))?.error.headers, {})
-  t.equal(unauthorized('shop', answerOf(404)), undefined)
+  t.same(unauthorized(shop, answerOf(401), {})?.error.headers, {})
+  t.equal(unauthorized(shop, answerOf(404), {}), undefined)
 })
 
 t.test('only statuses from before any handler prove that nothing ran', async (t) => {

@@ -26,6 +26,21 @@ function* keys(schema: JsonSchema, path = ''): Generator<[string, JsonSchema]> {
   }
 }
 
+/** Of `auth`. */
+const withoutDefault = [
+  'authorizationServer',
+  ...['issuer', 'jwksUrl', 'secret', 'secret.file'].map((key) => `issuers.${key}`),
+  'introspection',
+  ...['url', 'clientId', 'clientSecret', 'clientSecret.file', 'issuer'].map(
+    (key) => `introspection.${key}`,
+  ),
+  ...['sha256', 'principal'].map((key) => `apiKeys.${key}`),
+  'id',
+  'id.table',
+  'id.url',
+  ...['key', 'key.file', 'issuer', 'audience'].map((key) => `credential.${key}`),
+]
+
 t.test('every key has a meaning, and a default unless it may be missing', async (t) => {
   const none = ['publicUrl', 'routes', 'routes.name', 'routes.path', 'routes.messages']
   const noDefault = [
@@ -37,6 +52,10 @@ t.test('every key has a meaning, and a default unless it may be missing', async 
     ...['url', 'cluster', 'sentinels', 'sentinelName', 'username'].map((key) => `store.${key}`),
     ...['password', 'tls', 'tls.ca', 'tls.cert', 'tls.key'].map((key) => `store.${key}`),
     ...['password', 'tls.ca', 'tls.cert', 'tls.key'].map((key) => `store.${key}.file`),
+    ...withoutDefault.map((key) => `routes.auth.${key}`),
+    ...['requests', 'failures', 'registrations'].flatMap((key) =>
+      ['', '.count', '.time'].map((inner) => `rateLimits.${key}${inner}`),
+    ),
   ]
   const found = [...keys(annotatedSchema())]
   t.ok(found.length > 40)

@@ -51,6 +51,7 @@ t.test('a file with one route gets every default', async (t) => {
     hosts: [],
     keepAlive: 15_000,
     drainTime: 10_000,
+    rateLimits: {},
     limits: {
       body: 16 * 1024 ** 2,
       event: 16 * 1024 ** 2,

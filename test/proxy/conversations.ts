@@ -43,6 +43,7 @@ function setUp(t: Test, over: Partial<Resolved> = {}, wait?: Promise<unknown>) {
     resolve: (given) => (wait === undefined ? resolve(given) : wait.then(() => resolve(given))),
     known: () => undefined,
     headers: () => ({}),
+    confirm: async () => undefined,
     doubt: () => undefined,
     close: async () => undefined,
   }

@@ -39,6 +39,7 @@ function setUp(t: Test, sessions = 10, resolve?: Resolve) {
       resolve: resolve ?? (() => ({ target, traits: dialects.sse, dialect, stream: 'auto' })),
       known: () => undefined,
       headers: () => ({}),
+      confirm: async () => undefined,
       doubt: () => undefined,
       close: async () => undefined,
     },

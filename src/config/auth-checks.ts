@@ -1,0 +1,64 @@
+// Rules between the keys of `auth`, and between those of several routes.
+import type { Finding } from './document.ts'
+
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** What means something with one type only. */
+const keysOf = {
+  relay: ['authorizationServer', 'as', 'shims', 'optional'],
+  verify: [
+    'issuers',
+    'introspection',
+    'apiKeys',
+    'tools',
+    'implies',
+    'headers',
+    'parameters',
+    'id',
+    'credential',
+  ],
+} as const
+
+/** `written`: the whole configuration, as it was written. */
+export function checkAuth(written: Readonly<Record<string, unknown>>): readonly Finding[] {
+  const { routes, publicUrl } = written
+  const findings: Finding[] = []
+  let shimmed: number | undefined
+  for (const [index, route] of (Array.isArray(routes) ? routes : []).entries()) {
+    const auth: unknown = isRecord(route) ? route['auth'] : undefined
+    if (!isRecord(auth)) continue
+    const path = ['routes', index, 'auth']
+    const type = auth['type'] ?? 'none'
+    for (const [meant, keys] of Object.entries(keysOf)) {
+      if (meant === type) continue
+      for (const key of keys.filter((each) => auth[each] !== undefined)) {
+        const message = `"${key}" means something only with "type: ${meant}"`
+        findings.push({ path: [...path, key], key: true, message })
+      }
+    }
+    if (type === 'none') continue
+    if (publicUrl === undefined) {
+      const message = 'needs "publicUrl": clients are told the URL of what they ask for'
+      findings.push({ path, message })
+    }
+    if (type === 'verify' && !verifies(auth)) {
+      const message = 'needs "issuers", "introspection" or "apiKeys": nobody could come in'
+      findings.push({ path, message })
+    }
+    if (type !== 'relay' || auth['shims'] === false) continue
+    if (shimmed === undefined) shimmed = index
+    else {
+      const message = `routes[${shimmed}] has the endpoints at the root already; set "shims: false" here or there`
+      findings.push({ path, message })
+    }
+  }
+  return findings
+}
+
+const verifies = (auth: Readonly<Record<string, unknown>>): boolean =>
+  auth['introspection'] !== undefined ||
+  ['issuers', 'apiKeys'].some((key) => {
+    const list = auth[key]
+    return Array.isArray(list) && list.length > 0
+  })

@@ -1,0 +1,295 @@
+// Authorization at the edge: the guards of all routes, the metadata that leads clients to where they get a token, and the
+// OAuth endpoints at our root for those that look for them there.
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { facadeDocument, mapResource, shimPaths } from '../auth/facade.ts'
+import type { Admission, Guard, Knock } from '../auth/guard.ts'
+import { createRelayGuard } from '../auth/relay-guard.ts'
+import type { RelayGuard } from '../auth/relay-guard.ts'
+import type { RateLimits } from '../auth/rate-limits.ts'
+import { resourceAskedFor, resourceMetadata } from '../auth/resource-metadata.ts'
+import { serveShim, shimDefaults } from '../auth/shims.ts'
+import { createVerifyGuard } from '../auth/verify-guard.ts'
+import type { Config, McpRoute } from '../config/schema.ts'
+import { expandHeader, expandPath } from '../config/template.ts'
+import type { ParameterValues, Template } from '../config/template.ts'
+import { ProxyError } from '../errors.ts'
+import type { RouteMatch } from './router.ts'
+import type { Services } from './services.ts'
+
+export interface Authorization {
+  guard(route: string): Guard | undefined
+  relay(route: string): RelayGuard | undefined
+  /** The URL of a route as its client means it. */
+  resourceOf(route: McpRoute, parameters: ParameterValues): string
+  /** Who asks. Rejects with what the client is to be told. */
+  admit(
+    request: IncomingMessage,
+    route: McpRoute,
+    match: RouteMatch,
+  ): Promise<Admission | undefined>
+  /**
+   * Whether the backend is to be asked first. What we answer ourselves in a session, it must have accepted the token for:
+   * what a token claims is believed by nobody here.
+   */
+  isUnconfirmed(request: IncomingMessage, route: McpRoute): boolean
+  /** Ends an answer that outlives the credential that it was asked for with by more than a minute. */
+  endWith(admission: Admission | undefined, response: ServerResponse): void
+  /** Answers what belongs to OAuth and needs no token. False: it is none of ours. */
+  serve(request: IncomingMessage, response: ServerResponse, path: string): Promise<boolean>
+  close(): void
+}
+
+export interface AuthorizationOptions {
+  readonly config: Config
+  readonly services: Services
+  readonly limits: RateLimits
+  readonly route: (pathname: string) => RouteMatch | undefined
+}
+
+const metadataHeaders = {
+  'content-type': 'application/json',
+  'access-control-allow-origin': '*',
+  'access-control-allow-methods': 'GET, HEAD, OPTIONS',
+  'access-control-allow-headers': '*',
+  'cache-control': 'no-store',
+} as const
+
+/** ms for which a stream goes on when its credential has expired, and the longest that a timer goes. */
+const graceTime = 60_000
+const longestTimer = 2 ** 31 - 1
+
+const asMetadata = '/.well-known/oauth-authorization-server'
+
+export function createAuthorization(options: AuthorizationOptions): Authorization {
+  const { config, services, limits, route: find } = options
+  const { clock, log } = services
+  const base = config.publicUrl ?? ''
+  const publicUrl = base === '' ? undefined : new URL(base)
+  const prefix = publicUrl === undefined || publicUrl.pathname === '/' ? '' : publicUrl.pathname
+  const guards = new Map<string, Guard>()
+  const relays = new Map<string, RelayGuard>()
+  const guarded = config.routes.filter(
+    (route): route is McpRoute => 'backend' in route && route.auth.type !== 'none',
+  )
+  for (const route of guarded) {
+    if (route.auth.type === 'verify') {
+      guards.set(route.name, verifyGuard(route, services, limits))
+      continue
+    }
+    const relay = createRelayGuard(
+      {
+        route: route.name,
+        backendUrl: new URL(originOf(route.backend.url)),
+        authorizationServer: route.auth.authorizationServer,
+        as: route.auth.as,
+        scopes: route.auth.scopes,
+        optional: route.auth.optional,
+        publicOrigin: publicUrl?.origin ?? '',
+      },
+      {
+        clock,
+        limits,
+        onLook: (found) => {
+          if (found.ok) return
+          const { fault, reason } = found
+          log.warn({ route: route.name, fault, reason }, 'authorization server not known')
+        },
+      },
+    )
+    guards.set(route.name, relay)
+    relays.set(route.name, relay)
+  }
+  /** The one that the endpoints at our root are for. */
+  const shimmed = guarded.find(({ auth }) => auth.type === 'relay' && auth.shims)
+  const shims = shimmed && relays.get(shimmed.name)
+
+  const resourceOf = (route: McpRoute, parameters: ParameterValues): string =>
+    base + expandPath(route.path, parameters)
+
+  /** The resource that a path of metadata is for: the only one where it names none. */
+  const resourceAt = (path: string): { url: string; guard: Guard } | undefined => {
+    const only = guarded.length === 1 ? guarded[0] : undefined
+    if (path === '') {
+      const guard = only && guards.get(only.name)
+      if (only === undefined || guard === undefined || only.path.parameters.length > 0)
+        return undefined
+      return { url: resourceOf(only, {}), guard }
+    }
+    const match = find(path)
+    if (match === undefined || !('backend' in match.route)) return undefined
+    const guard = guards.get(match.route.name)
+    return guard && { url: resourceOf(match.route, match.parameters), guard }
+  }
+
+  const tell = (response: ServerResponse, method: string, document: string | undefined): void => {
+    if (method === 'OPTIONS') {
+      response.writeHead(204, { ...metadataHeaders, 'access-control-max-age': '600' })
+      response.end()
+      return
+    }
+    const body = document ?? JSON.stringify({ error: 'not_found' })
+    const status = document === undefined ? 404 : 200
+    response.writeHead(status, { ...metadataHeaders, 'content-length': Buffer.byteLength(body) })
+    response.end(method === 'HEAD' ? undefined : body)
+  }
+
+  const facadeAt = (): string | undefined => {
+    const found = shims?.server.current()
+    if (publicUrl === undefined || found?.ok !== true) return undefined
+    return JSON.stringify(facadeDocument(found.metadata, publicUrl.origin))
+  }
+
+  const shim = async (
+    request: IncomingMessage,
+    response: ServerResponse,
+    path: string,
+  ): Promise<void> => {
+    if (shims === undefined || shimmed === undefined) return
+    if (path === shimPaths.register) await limits.registration()
+    const [, query = ''] = (request.url ?? '').split(/\?(.*)/s)
+    const method = request.method ?? ''
+    const to = originOf(shimmed.backend.url)
+    const mapped =
+      shimmed.auth.as === 'facade'
+        ? { mapResource: (text: string) => mapResource(text, resourceOf(shimmed, {}), to) }
+        : {}
+    const answer = await serveShim(
+      { method, path, query, headers: request.headers, body: request },
+      shims.endpoints(),
+      { ...shimDefaults, ...mapped },
+      { clock },
+    )
+    response.writeHead(answer.status, answer.headers)
+    response.end(answer.body)
+  }
+
+  return {
+    guard: (name) => guards.get(name),
+    relay: (name) => relays.get(name),
+    resourceOf,
+    async admit(request, route, { parameters }) {
+      const guard = guards.get(route.name)
+      if (guard === undefined) return undefined
+      const tokens = request.rawHeaders.filter(
+        (name, index) => index % 2 === 0 && name.toLowerCase() === 'authorization',
+      )
+      if (tokens.length > 1) {
+        throw new ProxyError('TOKEN_INVALID', 'there is more than one Authorization header')
+      }
+      const [, query = ''] = (request.url ?? '').split(/\?(.*)/s)
+      const knock: Knock = {
+        method: request.method ?? '',
+        headers: request.headers,
+        query,
+        address: request.socket.remoteAddress ?? '',
+        resource: resourceOf(route, parameters),
+        parameters,
+      }
+      return guard.admit(knock)
+    },
+    isUnconfirmed({ headers }, { name }) {
+      const token = /^bearer +(\S+)/i.exec(headers.authorization ?? '')?.[1]
+      return token !== undefined && relays.get(name)?.knows(token) === false
+    },
+    endWith(admission, response) {
+      if (admission?.expires === undefined) return
+      const left = Math.max(0, admission.expires - Date.now()) + graceTime
+      if (left > longestTimer) return
+      response.on(
+        'close',
+        clock.after(left, () => response.destroy()),
+      )
+    },
+    async serve(request, response, path) {
+      const method = request.method ?? ''
+      const asked = resourceAskedFor(path, prefix)
+      if (asked !== undefined && guarded.length > 0) {
+        const found = resourceAt(asked)
+        tell(response, method, found && resourceMetadata(found.url, found.guard.facts()))
+        return true
+      }
+      if (shims === undefined) return false
+      if (path === asMetadata || path.startsWith(`${asMetadata}/`)) {
+        tell(response, method, facadeAt())
+        return true
+      }
+      if (!Object.values<string>(shimPaths).includes(path)) return false
+      await shim(request, response, path)
+      return true
+    },
+    close() {
+      for (const relay of relays.values()) relay.close()
+    },
+  }
+}
+
+/** A template's URL as far as no parameter of a request changes it. */
+const originOf = ({ parts }: Template): string => {
+  const [first] = parts
+  return typeof first === 'string' ? first.replace(/[?#].*$/, '') : ''
+}
+
+function verifyGuard(
+  { name, auth }: McpRoute,
+  { clock, log }: Services,
+  limits: RateLimits,
+): Guard {
+  const { issuers, introspection, credential, id } = auth
+  const lines = (headers: Readonly<Record<string, Template>>): Record<string, string> =>
+    Object.fromEntries(
+      Object.entries(headers).map(([header, template]) => [header, expandHeader(template, {})]),
+    )
+  return createVerifyGuard(
+    {
+      route: name,
+      issuers: issuers.map(({ jwksUrl, secret, ...each }) => ({
+        ...each,
+        ...(jwksUrl !== undefined && { jwksUrl }),
+        ...(secret !== undefined && { secret }),
+      })),
+      introspection: introspection && {
+        ...introspection,
+        clients: introspection.audience,
+        clientAuth: 'client_secret_basic',
+        cacheSize: 10_000,
+      },
+      apiKeys: auth.apiKeys,
+      scopes: auth.scopes,
+      tools: auth.tools,
+      implies: auth.implies,
+      headers: auth.headers,
+      parameters: auth.parameters,
+      id: id && { ...id, headers: lines(id.headers) },
+      credential: credentialOf(credential, lines(credential.headers)),
+    },
+    {
+      clock,
+      limits,
+      onFailure: (issuer, reason) =>
+        log.warn({ route: name, issuer, err: reason }, 'issuer cannot be asked'),
+    },
+  )
+}
+
+function credentialOf(
+  {
+    type,
+    key = '',
+    algorithm,
+    issuer,
+    audience,
+    subject,
+    claims,
+    lifetime,
+  }: McpRoute['auth']['credential'],
+  headers: Record<string, string>,
+): Parameters<typeof createVerifyGuard>[0]['credential'] {
+  switch (type) {
+    case 'headers':
+      return { type, headers }
+    case 'jwt':
+      return { type, algorithm, key, issuer, audience, subject, claims, lifetime }
+    default:
+      return { type }
+  }
+}
