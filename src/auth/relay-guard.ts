@@ -1,6 +1,7 @@
 // `auth: relay`: the backend has an authorization server of its own, and judges its tokens itself. Clients are led there,
 // and what they get from it goes to the backend as it is: both are one resource behind one public URL (rules R1 to R11
 // of the study that docs/authorization.md tells of).
+import { hash } from 'node:crypto'
 import type { Clock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
 import { TokenAcceptance, acceptanceDefaults, principalOfToken } from './acceptance.ts'
@@ -39,6 +40,8 @@ export interface RelayGuard extends Guard {
   readonly server: AuthorizationServer
   /** Where requests of clients go that use us as their authorization server. */
   endpoints(): Endpoints | undefined
+  /** Clients may take us for the authorization server. */
+  facade(): boolean
   /** Whether the backend has accepted this very token lately. */
   knows(token: string): boolean
   /** The backend has answered a request with these headers with this status. */
@@ -68,8 +71,14 @@ export function createRelayGuard(config: RelayConfig, tools: RelayTools): RelayG
     tools,
   )
 
+  const facade = (): boolean => {
+    const found = server.current()
+    // Clients compare the issuer with the `iss` that it sends itself (RFC 9207, section 2.4).
+    return config.as === 'facade' && !(found.ok && found.metadata.emitsIss)
+  }
+
   const issuers = (): readonly string[] => {
-    if (config.as === 'facade') return [config.publicOrigin]
+    if (facade()) return [config.publicOrigin]
     const found = server.current()
     if (found.ok) return [found.metadata.issuer]
     return [authorizationServer ?? backendUrl.origin]
@@ -79,7 +88,12 @@ export function createRelayGuard(config: RelayConfig, tools: RelayTools): RelayG
     type: 'relay',
     server,
     facts: () => ({ authorizationServers: issuers(), scopes, name: route }),
-    endpoints: () => endpointsOf(server.current(), backendUrl),
+    endpoints() {
+      const found = endpointsOf(server.current(), backendUrl)
+      // One that leads to us would lead in circles.
+      return found && new URL(found.token).origin === config.publicOrigin ? undefined : found
+    },
+    facade,
     knows: (token) => accepted.principalOf(token) !== undefined,
     heard(headers, status) {
       const token = tokenIn(headers)
@@ -112,7 +126,8 @@ export function createRelayGuard(config: RelayConfig, tools: RelayTools): RelayG
       }
       // What it claims is believed by nobody here: the backend judges the token, and `knows` tells when it has.
       const principal = principalOfToken(token)
-      await limits.request(route, principal)
+      // A forged token must not use up what its victim may ask.
+      await limits.request(route, accepted.principalOf(token) ?? `unknown ${hash('sha256', token)}`)
       return {
         ...nobody,
         principal,

@@ -5,6 +5,7 @@ import { facadeDocument, mapResource, shimPaths } from '../auth/facade.ts'
 import type { Admission, Guard, Knock } from '../auth/guard.ts'
 import { createRelayGuard } from '../auth/relay-guard.ts'
 import type { RelayGuard } from '../auth/relay-guard.ts'
+import { unavailable } from '../auth/mend.ts'
 import type { RateLimits } from '../auth/rate-limits.ts'
 import { resourceAskedFor, resourceMetadata } from '../auth/resource-metadata.ts'
 import { serveShim, shimDefaults } from '../auth/shims.ts'
@@ -90,8 +91,13 @@ export function createAuthorization(options: AuthorizationOptions): Authorizatio
         clock,
         limits,
         onLook: (found) => {
-          if (found.ok) return
-          const { fault, reason } = found
+          const trouble = found.ok ? found.trouble : found
+          if (found.ok && found.metadata.emitsIss && route.auth.as === 'facade') {
+            const reason = 'it sends its own name to clients, who would refuse ours'
+            log.warn({ route: route.name, reason }, 'no facade for this authorization server')
+          }
+          if (trouble === undefined) return
+          const { fault, reason } = trouble
           log.warn({ route: route.name, fault, reason }, 'authorization server not known')
         },
       },
@@ -135,7 +141,7 @@ export function createAuthorization(options: AuthorizationOptions): Authorizatio
 
   const facadeAt = (): string | undefined => {
     const found = shims?.server.current()
-    if (publicUrl === undefined || found?.ok !== true) return undefined
+    if (publicUrl === undefined || found?.ok !== true || found.metadata.emitsIss) return undefined
     return JSON.stringify(facadeDocument(found.metadata, publicUrl.origin))
   }
 
@@ -145,7 +151,17 @@ export function createAuthorization(options: AuthorizationOptions): Authorizatio
     path: string,
   ): Promise<void> => {
     if (shims === undefined || shimmed === undefined) return
-    if (path === shimPaths.register) await limits.registration()
+    if (path === shimPaths.register && request.method === 'POST') {
+      try {
+        await limits.registration()
+      } catch (reason) {
+        const { retryAfter, message } = ProxyError.from(reason)
+        const { status, body } = unavailable(429, message)
+        response.writeHead(status, { ...metadataHeaders, 'retry-after': String(retryAfter ?? 60) })
+        response.end(body)
+        return
+      }
+    }
     const [, query = ''] = (request.url ?? '').split(/\?(.*)/s)
     const method = request.method ?? ''
     const to = originOf(shimmed.backend.url)

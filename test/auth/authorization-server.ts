@@ -186,7 +186,7 @@ t.test('a server that is not there is unreachable, and no further place is asked
   t.match(await finder(t, `http://127.0.0.1:${port}/mcp`).ready(), {
     ok: false,
     fault: 'unreachable',
-    reason: /oauth-protected-resource\/mcp gave no answer/,
+    reason: /oauth-protected-resource\/mcp gave no answer \(ECONNREFUSED\)/,
   })
   const server = await oauthServer(t)
   server.at(rfc8414, (response) => response.destroy())
@@ -382,6 +382,11 @@ t.test('after closing there are no more looks, and the one under way ends', asyn
   t.equal(found.clock.waiting, 0)
   await found.look()
   t.equal(server.seen.length, 2)
+  t.equal(found.clock.waiting, 0)
+  const quiet = finder(t, `${(await oauthServer(t)).url}/mcp`)
+  await quiet.ready()
+  quiet.close()
+  t.equal(quiet.clock.waiting, 0)
 })
 
 t.test('a server of another make is found', async (t) => {
@@ -414,5 +419,5 @@ t.test('the time limit of a request is called off with its answer', async (t) =>
     { method: 'GET', headers: {}, ...limits },
     { clock: systemClock },
   )
-  t.same(none, { ok: false, fault: 'unreachable' })
+  t.match(none, { ok: false, fault: 'unreachable' })
 })

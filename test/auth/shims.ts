@@ -114,6 +114,7 @@ t.test('a POST goes to the server with what it needs, and no more', async (t) =>
   )
   t.equal(got.status, 200)
   t.equal(got.body, issued)
+  t.notOk('www-authenticate' in got.headers)
   const seen = server.seen[0]
   t.equal(seen?.body, body)
   t.strictSame(
