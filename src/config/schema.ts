@@ -94,6 +94,12 @@ const logSchema = z.strictObject({
     .describe(
       'One JSON object a line, or text for people. `auto`: pretty on a terminal, else JSON.',
     ),
+  principals: z
+    .enum(['digest', 'clear'])
+    .default('digest')
+    .describe(
+      'How callers stand in the audit lines of routes with `auth`: as a short digest, by which they can be told apart, or by name.',
+    ),
 })
 
 const limitsSchema = z.strictObject({

@@ -5,8 +5,8 @@ import type { Clock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
 import type { Caller, Visit } from '../frontends/exchange.ts'
 import type { Dialect } from '../protocol/dialects.ts'
-import { connectRedis, storeAway } from '../sessions/redis.ts'
-import type { RedisConfig } from '../sessions/redis.ts'
+import { connectRedis, keyOf, storeAway } from '../sessions/redis.ts'
+import type { RedisConfig, RedisConnection } from '../sessions/redis.ts'
 import { createRedisStore } from '../sessions/redis-store.ts'
 import type {
   Located,
@@ -46,6 +46,8 @@ export interface Fleet {
   readonly store: SharedSessionStore
   /** Ours among the replicas. */
   readonly id: string
+  /** Where counters are kept that all replicas have in common. */
+  readonly counters: { readonly redis: RedisConnection; keyOf(id: string): string }
   /** Random bytes that all replicas have in common; undefined until the store has been reached. */
   readonly secret: Buffer | undefined
   /** The store has heard of us lately: whatever needs it will be served. */
@@ -223,6 +225,7 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
   return {
     store,
     id: replica.id,
+    counters: { redis, keyOf: (id) => keyOf(prefix, 'limit', id) },
     get secret() {
       return replica.secret
     },

@@ -14,6 +14,9 @@ import type { Config, McpRoute } from '../config/schema.ts'
 import { expandHeader, expandPath } from '../config/template.ts'
 import type { ParameterValues, Template } from '../config/template.ts'
 import { ProxyError } from '../errors.ts'
+import type { Body } from '../frontends/exchange.ts'
+import { paramsOf } from '../protocol/metadata.ts'
+import { createAudit } from '../telemetry/audit.ts'
 import type { RouteMatch } from './router.ts'
 import type { Services } from './services.ts'
 
@@ -28,6 +31,13 @@ export interface Authorization {
     route: McpRoute,
     match: RouteMatch,
   ): Promise<Admission | undefined>
+  /** Lets messages through, or throws what the client is told of them. */
+  permit(
+    admission: Admission,
+    request: IncomingMessage,
+    route: McpRoute,
+    body: Body | undefined,
+  ): void
   /**
    * Whether the backend is to be asked first. What we answer ourselves in a session, it must have accepted the token for:
    * what a token claims is believed by nobody here.
@@ -105,6 +115,10 @@ export function createAuthorization(options: AuthorizationOptions): Authorizatio
     guards.set(route.name, relay)
     relays.set(route.name, relay)
   }
+  const audit = createAudit(log, { principal: config.log.principals })
+  /** When each admission was asked for, in the clock's ms. */
+  const began = new WeakMap<Admission, number>()
+
   /** The one that the endpoints at our root are for. */
   const shimmed = guarded.find(({ auth }) => auth.type === 'relay' && auth.shims)
   const shims = shimmed && relays.get(shimmed.name)
@@ -186,12 +200,7 @@ export function createAuthorization(options: AuthorizationOptions): Authorizatio
     async admit(request, route, { parameters }) {
       const guard = guards.get(route.name)
       if (guard === undefined) return undefined
-      const tokens = request.rawHeaders.filter(
-        (name, index) => index % 2 === 0 && name.toLowerCase() === 'authorization',
-      )
-      if (tokens.length > 1) {
-        throw new ProxyError('TOKEN_INVALID', 'there is more than one Authorization header')
-      }
+      const since = clock.now()
       const [, query = ''] = (request.url ?? '').split(/\?(.*)/s)
       const knock: Knock = {
         method: request.method ?? '',
@@ -201,7 +210,47 @@ export function createAuthorization(options: AuthorizationOptions): Authorizatio
         resource: resourceOf(route, parameters),
         parameters,
       }
-      return guard.admit(knock)
+      try {
+        refuseSecond(request)
+        const admission = await guard.admit(knock)
+        began.set(admission, since)
+        return admission
+      } catch (reason) {
+        const { code } = ProxyError.from(reason)
+        const { method } = knock
+        audit({
+          principal: undefined,
+          client: undefined,
+          route: route.name,
+          method,
+          decision: 'refused',
+          code,
+          duration: clock.now() - since,
+        })
+        throw reason
+      }
+    },
+    permit(admission, request, route, body) {
+      const { principal, client } = admission
+      const [only] = body?.messages ?? []
+      const method = only !== undefined && only.kind !== 'response' ? only.method : request.method
+      const tool =
+        method === 'tools/call' && only !== undefined ? paramsOf(only)['name'] : undefined
+      const told = {
+        principal,
+        client,
+        route: route.name,
+        method,
+        ...(typeof tool === 'string' && { tool }),
+        duration: clock.now() - (began.get(admission) ?? clock.now()),
+      }
+      try {
+        admission.permit(body?.messages ?? [])
+        audit({ ...told, decision: 'allowed' })
+      } catch (reason) {
+        audit({ ...told, decision: 'refused', code: ProxyError.from(reason).code })
+        throw reason
+      }
     },
     isUnconfirmed({ headers }, { name }) {
       const token = /^bearer +(\S+)/i.exec(headers.authorization ?? '')?.[1]
@@ -237,6 +286,13 @@ export function createAuthorization(options: AuthorizationOptions): Authorizatio
       for (const relay of relays.values()) relay.close()
     },
   }
+}
+
+/** Readers disagree on which of two counts. */
+function refuseSecond({ rawHeaders }: IncomingMessage): void {
+  const names = rawHeaders.filter((_, index) => index % 2 === 0)
+  if (names.filter((name) => name.toLowerCase() === 'authorization').length < 2) return
+  throw new ProxyError('TOKEN_INVALID', 'there is more than one Authorization header')
 }
 
 /** A template's URL as far as no parameter of a request changes it. */

@@ -196,7 +196,7 @@ export class Handler {
             clock: this.services.clock,
           })
         : undefined
-    admission?.permit(body?.messages ?? [])
+    if (admission !== undefined) authorization.permit(admission, request, route, body)
     const only = body !== undefined && !body.batch ? body.messages[0] : undefined
     if (only?.kind === 'request') seen.idText = only.idText
     const verdict = classify(

@@ -40,8 +40,12 @@ const keepAliveTimeout = 65_000
 export async function startProxy(config: Config, services: Services): Promise<RunningProxy> {
   const { clock, log, metrics } = services
   const { limits } = config
+  const fleet =
+    config.store.type === 'redis'
+      ? await createFleet({ config: config.store, limits, clock, log })
+      : undefined
   const routeOf = createRouter(config.routes)
-  const rateLimits = createRateLimits(config.rateLimits)
+  const rateLimits = createRateLimits(config.rateLimits, fleet?.counters)
   const authorization = createAuthorization({
     config,
     services,
@@ -49,10 +53,6 @@ export async function startProxy(config: Config, services: Services): Promise<Ru
     route: routeOf,
   })
   const backends = createBackends(config, services, authorization)
-  const fleet =
-    config.store.type === 'redis'
-      ? await createFleet({ config: config.store, limits, clock, log })
-      : undefined
   const secret = randomBytes(keyLength)
   const relay = createRelay({
     clock,

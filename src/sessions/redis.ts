@@ -114,6 +114,8 @@ export type KeyKind =
   | 'home'
   /** What the fleet seals with. */
   | 'secret'
+  /** How often somebody has asked. */
+  | 'limit'
 
 const owners: Readonly<Record<KeyKind, string>> = {
   session: 's',
@@ -123,6 +125,7 @@ const owners: Readonly<Record<KeyKind, string>> = {
   mail: 'r',
   home: 'h',
   secret: 'f',
+  limit: 'l',
 }
 
 /** Every key of ours is made here. */

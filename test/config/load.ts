@@ -41,7 +41,7 @@ t.test('a file with one route gets every default', async (t) => {
     admin: { host: '127.0.0.1', port: 9090 },
     publicUrl: undefined,
     store: { type: 'memory', prefix: 'causeway' },
-    log: { level: 'info', format: 'auto' },
+    log: { level: 'info', format: 'auto', principals: 'digest' },
     origins: [
       'https://claude.ai',
       'https://claude.com',
