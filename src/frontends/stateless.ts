@@ -37,7 +37,8 @@ export async function serveStateless(visit: Visit, relay: Relay, tools: Tools): 
     batch: false,
     json: accepts(accept, 'application/json') || !events,
     events,
-    quiet: true,
+    // A client that asks what the server is would take an error in a 200 answer for that of an earlier revision.
+    quiet: message.method !== 'server/discover',
     statusOf,
   })
   const [reply] = answer.replies

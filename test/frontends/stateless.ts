@@ -302,3 +302,23 @@ t.test('copies of arguments go on with the request, and say nothing of who asks'
   t.same(callers[0]?.headers, { ...own, 'mcp-param-region': '=?base64?w6k=?=' })
   t.match(callers[0], { route: 'shop', principal: 'ann', address: '127.0.0.1' })
 })
+
+t.test(
+  'a backend that fails is told in the answer, but to who asks what it is, in the status',
+  async (t) => {
+    const down = new ProxyError('BACKEND_UNREACHABLE', 'nobody there')
+    const { url, asked } = await front(t, serveStateless)
+    for (const [method, status] of [
+      ['tools/list', 200],
+      ['server/discover', 502],
+    ] as const) {
+      const headers = { ...head, 'mcp-method': method }
+      const answer = postJson(url, call({ _meta: meta }, method), { headers })
+      const { reply } = await asked()
+      reply.fail(down)
+      const { status: told, body } = await answer
+      t.equal(told, status, method)
+      t.match(JSON.parse(body), { id: 1.5, error: { message: 'nobody there' } }, method)
+    }
+  },
+)
