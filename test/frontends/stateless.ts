@@ -308,13 +308,14 @@ t.test(
   async (t) => {
     const down = new ProxyError('BACKEND_UNREACHABLE', 'nobody there')
     const { url, asked } = await front(t, serveStateless)
+    let index = 0
     for (const [method, status] of [
       ['tools/list', 200],
       ['server/discover', 502],
     ] as const) {
       const headers = { ...head, 'mcp-method': method }
       const answer = postJson(url, call({ _meta: meta }, method), { headers })
-      const { reply } = await asked()
+      const { reply } = await asked(index++)
       reply.fail(down)
       const { status: told, body } = await answer
       t.equal(told, status, method)
