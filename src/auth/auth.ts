@@ -19,9 +19,10 @@ export interface Authenticated {
 export interface Verifier {
   /**
    * Resolves to who it is, or to undefined where the credential is none of this kind and another verifier may know it.
-   * Rejects with TOKEN_INVALID, or with AUTH_UNAVAILABLE where whoever must be asked cannot be.
+   * `resource` is what the token is used for, and its audience where no other is configured. Rejects with TOKEN_INVALID,
+   * or with AUTH_UNAVAILABLE where whoever must be asked cannot be.
    */
-  verify(token: string): Promise<Authenticated | undefined>
+  verify(token: string, resource?: string): Promise<Authenticated | undefined>
 }
 
 /**

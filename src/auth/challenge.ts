@@ -26,10 +26,13 @@ export function challengeText({ metadata, scopes = [], error, description }: Cha
 const quoted = (value: string): string =>
   `"${value.replace(/[^\x20-\x7e]/g, '?').replace(/["\\]/g, '\\$&')}"`
 
+/** Characters of a backend's challenge that are read. */
+const longest = 2048
+
 /** The parameters of a backend's own bearer challenge; empty for any other. */
 export function parametersIn(challenge: string | undefined): Readonly<Record<string, string>> {
   const found: Record<string, string> = {}
-  const text = /^\s*bearer\s(.*)$/is.exec(challenge ?? '')?.[1]
+  const text = /^\s*bearer\s(.*)$/is.exec(challenge?.slice(0, longest) ?? '')?.[1]
   for (const [, name = '', whole = '', plain] of (text ?? '').matchAll(
     /([a-z_]+)\s*=\s*("(?:[^"\\]|\\.)*"|([^\s,"]+))/gi,
   )) {

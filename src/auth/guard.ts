@@ -31,6 +31,8 @@ export interface Admission {
   readonly expires: number | undefined
   /** Parameters for the templates of the backend, besides those of the path. */
   readonly parameters: Readonly<Record<string, string>>
+  /** What it permits depends on what messages say: they must be read whole. */
+  readonly reads: boolean
   /** Rejects messages that need more than was granted (SCOPE_INSUFFICIENT). */
   permit(messages: readonly Message[]): void
   /** The headers for the backend, made of those of the client that may pass. */
@@ -40,7 +42,8 @@ export interface Admission {
 export interface Guard {
   readonly type: 'relay' | 'verify'
   /** What the metadata of the protected resource says. */
-  facts(): ResourceFacts
+  /** Rejects with AUTH_UNAVAILABLE while they are not known. */
+  facts(): Promise<ResourceFacts>
   /** Rejects with what the client is to be told, challenge included. */
   admit(knock: Knock): Promise<Admission>
 }

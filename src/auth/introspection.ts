@@ -15,7 +15,7 @@ export interface IntrospectionConfig {
   readonly url: string
   /** Principals are `<issuer>|<sub>`; an `iss` in the response must be the same. */
   readonly issuer: string
-  /** At least one: a token that is not meant for us is refused. */
+  /** A token that is not meant for one of these is refused; empty: for the resource that it is used for. */
   readonly audience: readonly string[]
   /** Clients whose tokens are accepted where the response has no `aud` at all. */
   readonly clients: readonly string[]
@@ -63,7 +63,12 @@ const basic = (id: string, secret: string): string => {
   return `Basic ${Buffer.from(encoded.join(':')).toString('base64')}`
 }
 
-function judge(config: IntrospectionConfig, response: JsonObject, now: number): Outcome {
+function judge(
+  config: IntrospectionConfig,
+  audience: readonly string[],
+  response: JsonObject,
+  now: number,
+): Outcome {
   if (response['active'] !== true) return undefined
   const { iss, sub, aud, exp } = response
   const clientId = clientIdOf(response)
@@ -72,7 +77,7 @@ function judge(config: IntrospectionConfig, response: JsonObject, now: number): 
   const meant =
     aud === undefined
       ? clientId !== undefined && config.clients.includes(clientId)
-      : isMeantFor(aud, config.audience)
+      : isMeantFor(aud, audience)
   if (!meant) return { refused: 'the token is meant for another audience' }
   // A client's id in its place would make all users of the client one principal.
   if (typeof sub !== 'string' || sub === '') return { refused: 'the token has no "sub"' }
@@ -103,9 +108,6 @@ export function createIntrospectionVerifier(
   if (!URL.canParse(url)) {
     throw new ProxyError('CONFIG_INVALID', `introspection of "${issuer}": no absolute URL`)
   }
-  if (config.audience.length === 0) {
-    throw new ProxyError('CONFIG_INVALID', `introspection of "${issuer}": an audience is needed`)
-  }
   // Apart, so that a flood of made-up tokens does not drive out the good ones.
   const active = createCache<Authenticated>(clock, cacheSize)
   const others = createCache<Exclude<Outcome, Authenticated>>(clock, cacheSize)
@@ -127,7 +129,11 @@ export function createIntrospectionVerifier(
       cause,
     })
 
-  const ask = async (token: string, digest: string): Promise<Outcome> => {
+  const ask = async (
+    token: string,
+    digest: string,
+    audience: readonly string[],
+  ): Promise<Outcome> => {
     const body = new URLSearchParams({ token, token_type_hint: 'access_token', ...own }).toString()
     let response: JsonObject
     try {
@@ -140,19 +146,22 @@ export function createIntrospectionVerifier(
       throw unavailable('gave no answer', 5, reason)
     }
     const now = wallClock()
-    const outcome = judge(config, response, now)
+    const outcome = judge(config, audience, response, now)
     if (outcome === undefined || 'refused' in outcome) others.set(digest, outcome, inactiveTime)
     else active.set(digest, outcome, Math.min(activeTime, (outcome.expires ?? Infinity) - now))
     return outcome
   }
 
   return {
-    async verify(token) {
+    async verify(token, resource = '') {
       if (token.length > maxTokenLength) {
         throw invalid(`the token is longer than ${maxTokenLength} characters`)
       }
+      const audience = config.audience.length > 0 ? config.audience : [resource]
       // The token itself is not kept.
-      const digest = createHash('sha256').update(token).digest('base64url')
+      const digest = createHash('sha256')
+        .update([token, ...audience].join('\n'))
+        .digest('base64url')
       const kept = active.get(digest) ?? others.get(digest)
       let outcome: Outcome
       if (kept !== undefined) outcome = kept.value
@@ -162,7 +171,7 @@ export function createIntrospectionVerifier(
           if (pending.size >= maxPending) {
             throw unavailable(`has ${maxPending} questions under way`, 1)
           }
-          asked = ask(token, digest).finally(() => pending.delete(digest))
+          asked = ask(token, digest, audience).finally(() => pending.delete(digest))
           pending.set(digest, asked)
         }
         outcome = await asked

@@ -11,7 +11,7 @@ import { scopesOf } from './scopes.ts'
 export interface JwtIssuer {
   /** Compared with `iss` character by character. */
   readonly issuer: string
-  /** At least one: a token that is not meant for us is refused. */
+  /** A token that is not meant for one of these is refused; empty: for the resource that it is used for. */
   readonly audience: readonly string[]
   /** JWS algorithms that are accepted; `none` cannot be. */
   readonly algorithms: readonly string[]
@@ -130,7 +130,6 @@ function createIssuer(config: JwtIssuer, options: VerifierOptions) {
   if (!URL.canParse(issuer)) refuse('not an absolute URL')
   if (config.jwksUrl !== undefined && !URL.canParse(config.jwksUrl))
     refuse('jwksUrl is no absolute URL')
-  if (audience.length === 0) refuse('an audience is needed')
   if (algorithms.length === 0) refuse('an algorithm is needed')
   for (const alg of algorithms) {
     if (secretAlgorithms.includes(alg) ? !secret : !keyAlgorithms.includes(alg)) {
@@ -146,7 +145,11 @@ function createIssuer(config: JwtIssuer, options: VerifierOptions) {
   const getKey: JWTVerifyGetKey = (header, jws) =>
     secretAlgorithms.includes(header.alg) ? secretKey : keys(header, jws)
 
-  return async (token: string, alg: unknown, typ: unknown): Promise<Authenticated> => {
+  return async (
+    token: string,
+    resource: string,
+    { alg, typ }: { readonly alg: unknown; readonly typ: unknown },
+  ): Promise<Authenticated> => {
     if (typeof alg !== 'string' || !algorithms.includes(alg)) {
       throw invalid("the token's algorithm is not accepted")
     }
@@ -160,7 +163,8 @@ function createIssuer(config: JwtIssuer, options: VerifierOptions) {
     }).catch((reason: unknown) => {
       throw refusal(issuer, reason)
     })
-    if (!isMeantFor(payload.aud, audience)) throw invalid('the token is meant for another audience')
+    const meant = isMeantFor(payload.aud, audience.length > 0 ? audience : [resource])
+    if (!meant) throw invalid('the token is meant for another audience')
     const { sub, exp = 0 } = payload
     if (typeof sub !== 'string' || sub === '') throw invalid('the token\'s "sub" is not accepted')
     // jose has read them from JSON.
@@ -194,20 +198,20 @@ export function createJwtVerifier({ issuers }: JwtConfig, options: VerifierOptio
     known.set(each.issuer, createIssuer(each, options))
   }
   return {
-    async verify(token) {
+    async verify(token, resource = '') {
       if (token.length > maxTokenLength) {
         throw invalid(`the token is longer than ${maxTokenLength} characters`)
       }
       const claimed = unverified(token)
       if (claimed === undefined) return undefined
-      return known.get(claimed.iss)?.(token, claimed.alg, claimed.typ)
+      return known.get(claimed.iss)?.(token, resource, claimed)
     },
   }
 }
 
 /** Never undefined: what no verifier knows is TOKEN_INVALID. */
 export interface Verifiers extends Verifier {
-  verify(token: string): Promise<Authenticated>
+  verify(token: string, resource?: string): Promise<Authenticated>
 }
 
 /**
@@ -216,11 +220,11 @@ export interface Verifiers extends Verifier {
  */
 export function createVerifiers(verifiers: readonly Verifier[]): Verifiers {
   return {
-    async verify(token) {
+    async verify(token, resource) {
       let away: ProxyError | undefined
       for (const verifier of verifiers) {
         try {
-          const authenticated = await verifier.verify(token)
+          const authenticated = await verifier.verify(token, resource)
           if (authenticated !== undefined) return authenticated
         } catch (reason) {
           const error = ProxyError.from(reason)

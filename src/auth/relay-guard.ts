@@ -55,6 +55,11 @@ export interface RelayGuard extends Guard {
   close(): void
 }
 
+/** ms that a client waits for what is not known yet: hosted ones wait for 10 s. */
+const patience = 8000
+
+const originOf = (url: string): string => URL.parse(url)?.origin ?? ''
+
 const tokenIn = (headers: Readonly<Record<string, string>>): string | undefined =>
   /^bearer +(\S+)$/i.exec(headers['authorization'] ?? '')?.[1]
 
@@ -77,21 +82,37 @@ export function createRelayGuard(config: RelayConfig, tools: RelayTools): RelayG
     return config.as === 'facade' && !(found.ok && found.metadata.emitsIss)
   }
 
-  const issuers = (): readonly string[] => {
+  const issuers = async (): Promise<readonly string[]> => {
+    let found = server.current()
+    if (!found.ok && authorizationServer === undefined) {
+      // A client that is told the wrong one registers there, and is lost.
+      let callOff = (): void => {}
+      const tired = new Promise<undefined>(
+        (resolve) => (callOff = clock.after(patience, () => resolve(undefined))),
+      )
+      found = (await Promise.race([server.ready(), tired])) ?? found
+      callOff()
+    }
     if (facade()) return [config.publicOrigin]
-    const found = server.current()
     if (found.ok) return [found.metadata.issuer]
-    return [authorizationServer ?? backendUrl.origin]
+    if (authorizationServer !== undefined) return [authorizationServer]
+    // Without metadata it is where the backend is (2025-03-26, Authorization, "Fallbacks for Servers without Metadata Discovery").
+    if (found.fault === 'not-found') return [backendUrl.origin]
+    const text = `the authorization server of route "${route}" is not known at the moment`
+    throw new ProxyError('AUTH_UNAVAILABLE', text, { retryAfter: 5 })
   }
 
   return {
     type: 'relay',
     server,
-    facts: () => ({ authorizationServers: issuers(), scopes, name: route }),
+    facts: async () => ({ authorizationServers: await issuers(), scopes, name: route }),
     endpoints() {
       const found = endpointsOf(server.current(), backendUrl)
       // One that leads to us would lead in circles.
-      return found && new URL(found.token).origin === config.publicOrigin ? undefined : found
+      const circles = Object.values(found ?? {}).some(
+        (url: string | undefined) => url !== undefined && originOf(url) === config.publicOrigin,
+      )
+      return circles ? undefined : found
     },
     facade,
     knows: (token) => accepted.principalOf(token) !== undefined,
@@ -143,6 +164,7 @@ const nobody: Admission = {
   client: undefined,
   expires: undefined,
   parameters: {},
+  reads: false,
   permit() {},
   headers: async (inbound) => ({ ...inbound }),
 }

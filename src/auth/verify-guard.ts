@@ -27,7 +27,6 @@ import type { ScopeHierarchy } from './scopes.ts'
 
 export interface VerifyConfig {
   readonly route: string
-  /** An empty `audience` stands for the resource itself. */
   readonly issuers: readonly JwtIssuer[]
   readonly introspection: IntrospectionConfig | undefined
   readonly apiKeys: readonly ApiKey[]
@@ -48,25 +47,28 @@ export interface GuardTools extends VerifierOptions {
   readonly limits: RateLimits
 }
 
-/** Verifiers for resources without an audience of their own, at most. */
-const mostResources = 1000
-
 /** Throws CONFIG_INVALID. */
 export function createVerifyGuard(config: VerifyConfig, tools: GuardTools): Guard {
   const { route, scopes, implies, issuers } = config
   const headers = templatesOf(config.headers, 'headers')
   const parameters = templatesOf(config.parameters, 'parameters')
-  const usesId = [...Object.values(headers), ...Object.values(parameters)].some(
-    (each) => each.usesId,
-  )
+  const asked = [
+    ...Object.values(headers),
+    ...Object.values(parameters),
+    ...credentialTemplates(config.credential),
+  ]
+  const usesId = asked.some((each) => each.usesId)
+  if (usesId && config.id === undefined) {
+    throw new ProxyError('CONFIG_INVALID', 'auth: "{id}" is used, and "id" does not say what it is')
+  }
   const ids = config.id && createIdMap(config.id, tools)
   const credential = createBackendCredential(config.credential, tools.wallClock)
-  const verifierFor = verifiersOf(config, tools)
+  const verifiers = verifiersOf(config, tools)
 
   const verify = async (token: string, knock: Knock): Promise<Authenticated> => {
     await tools.limits.beforeVerifying(knock.address)
     try {
-      return await verifierFor(knock.resource).verify(token)
+      return await verifiers.verify(token, knock.resource)
     } catch (reason) {
       const error = ProxyError.from(reason)
       if (error.code !== 'TOKEN_INVALID') throw error
@@ -77,6 +79,19 @@ export function createVerifyGuard(config: VerifyConfig, tools: GuardTools): Guar
 
   const invalid = (error: ProxyError, resource: string): ProxyError =>
     challenged(error, resource, { scopes, error: 'invalid_token', description: error.message })
+
+  /** A token that does not say what it must is no good here, and its client has to know that. */
+  const told = (reason: unknown, resource: string): unknown => {
+    const error = ProxyError.from(reason)
+    return error.code === 'TOKEN_INVALID' ? invalid(error, resource) : reason
+  }
+  const inWords = <T>(resource: string, task: () => T): T => {
+    try {
+      return task()
+    } catch (reason) {
+      throw told(reason, resource)
+    }
+  }
 
   /** All that is missing is asked for at once, together with what is there (Scope Challenge Handling). */
   const need = (required: readonly string[], who: Authenticated, resource: string): void => {
@@ -92,8 +107,13 @@ export function createVerifyGuard(config: VerifyConfig, tools: GuardTools): Guar
 
   return {
     type: 'verify',
-    facts: () => ({
-      authorizationServers: issuers.map(({ issuer }) => issuer),
+    facts: async () => ({
+      authorizationServers: [
+        ...new Set([
+          ...issuers.map(({ issuer }) => issuer),
+          ...(config.introspection === undefined ? [] : [config.introspection.issuer]),
+        ]),
+      ],
       scopes: [...new Set([...scopes, ...Object.values(config.tools).flat()])],
       name: route,
     }),
@@ -114,23 +134,34 @@ export function createVerifyGuard(config: VerifyConfig, tools: GuardTools): Guar
         principal: who.principal,
         client: who.clientId,
         expires: who.expires,
-        parameters: parametersFor(parameters, identity, knock),
+        parameters: inWords(resource, () => parametersFor(parameters, identity, knock)),
+        reads: Object.keys(config.tools).length > 0,
         permit: (messages) => need([...scopes, ...neededBy(messages, config.tools)], who, resource),
         async headers(inbound) {
-          const own: Record<string, string> = {}
-          for (const [name, template] of Object.entries(headers)) {
-            own[name] = identityHeader(template, identity)
-          }
-          return named(
-            await credential
-              .replace(withoutNames(inbound, own), identity)
-              .then((left) => ({ ...left, ...own })),
-            who,
+          const own = inWords(resource, () =>
+            Object.fromEntries(
+              Object.entries(headers).map(([name, template]) => [
+                name,
+                identityHeader(template, identity),
+              ]),
+            ),
           )
+          const left = await credential
+            .replace(withoutNames(inbound, own), identity)
+            .catch((reason: unknown) => {
+              throw told(reason, resource)
+            })
+          return named({ ...left, ...own }, who)
         },
       }
     },
   }
+}
+
+const credentialTemplates = (credential: CredentialConfig): readonly IdentityTemplate[] => {
+  if (credential.type !== 'jwt') return []
+  const texts = [credential.subject, ...Object.values(credential.claims ?? {})]
+  return texts.map((text) => identityTemplate(text, 'auth.credential'))
 }
 
 const templatesOf = (
@@ -180,48 +211,11 @@ const neededBy = (messages: readonly Message[], tools: VerifyConfig['tools']): r
     return typeof name === 'string' && Object.hasOwn(tools, name) ? (tools[name] ?? []) : []
   })
 
-/** Issuers without an audience of their own mean the resource that is asked for. */
-function verifiersOf(config: VerifyConfig, tools: GuardTools): (resource: string) => Verifiers {
+const verifiersOf = (config: VerifyConfig, tools: GuardTools): Verifiers => {
   const { issuers, introspection, apiKeys } = config
-  const make = (resource: string): Verifiers => {
-    const audienceOf = (audience: readonly string[]) =>
-      audience.length > 0 ? audience : [resource]
-    return createVerifiers([
-      ...(apiKeys.length > 0 ? [createApiKeyVerifier({ keys: apiKeys })] : []),
-      ...(issuers.length > 0
-        ? [
-            createJwtVerifier(
-              {
-                issuers: issuers.map((each) => ({ ...each, audience: audienceOf(each.audience) })),
-              },
-              tools,
-            ),
-          ]
-        : []),
-      ...(introspection === undefined
-        ? []
-        : [
-            createIntrospectionVerifier(
-              { ...introspection, audience: audienceOf(introspection.audience) },
-              tools,
-            ),
-          ]),
-    ])
-  }
-  // What is wrong with the configuration is to be known at the start.
-  const first = make('https://resource.example')
-  const fixed = issuers.every(({ audience }) => audience.length > 0)
-  if (fixed && (introspection === undefined || introspection.audience.length > 0))
-    return () => first
-  const known = new Map<string, Verifiers>()
-  return (resource) => {
-    let verifiers = known.get(resource)
-    if (verifiers === undefined) {
-      verifiers = make(resource)
-      known.set(resource, verifiers)
-      const [oldest] = known.keys()
-      if (known.size > mostResources && oldest !== undefined) known.delete(oldest)
-    }
-    return verifiers
-  }
+  return createVerifiers([
+    ...(apiKeys.length > 0 ? [createApiKeyVerifier({ keys: apiKeys })] : []),
+    ...(issuers.length > 0 ? [createJwtVerifier({ issuers }, tools)] : []),
+    ...(introspection === undefined ? [] : [createIntrospectionVerifier(introspection, tools)]),
+  ])
 }

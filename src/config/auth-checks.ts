@@ -37,7 +37,14 @@ export function checkAuth(written: Readonly<Record<string, unknown>>): readonly 
         findings.push({ path: [...path, key], key: true, message })
       }
     }
-    if (type === 'none') continue
+    if (type === 'none') {
+      const { scopes } = auth
+      if (Array.isArray(scopes) && scopes.length > 0) {
+        const message = '"scopes" means something only with "type: relay" or "type: verify"'
+        findings.push({ path: [...path, 'scopes'], key: true, message })
+      }
+      continue
+    }
     if (publicUrl === undefined) {
       const message = 'needs "publicUrl": clients are told the URL of what they ask for'
       findings.push({ path, message })
@@ -45,6 +52,15 @@ export function checkAuth(written: Readonly<Record<string, unknown>>): readonly 
     if (type === 'verify' && !verifies(auth)) {
       const message = 'needs "issuers", "introspection" or "apiKeys": nobody could come in'
       findings.push({ path, message })
+    }
+    if (auth['as'] === 'facade' && auth['shims'] === false) {
+      const message = '"as: facade" needs the endpoints at our root; leave out "shims: false"'
+      findings.push({ path: [...path, 'shims'], key: true, message })
+    }
+    const pattern: unknown = isRecord(route) ? route['path'] : undefined
+    if (auth['as'] === 'facade' && typeof pattern === 'string' && pattern.includes('{')) {
+      const message = '"as: facade" stands for one resource; the path of the route has parameters'
+      findings.push({ path: [...path, 'as'], message })
     }
     if (type !== 'relay' || auth['shims'] === false) continue
     if (shimmed === undefined) shimmed = index

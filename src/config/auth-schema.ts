@@ -1,7 +1,7 @@
 // The `auth` of a route: who may come in, and what the backend is told of them. Rules between its keys stand in
 // checks.ts.
 import { z } from 'zod'
-import { baseUrl, duration, headerMap, secretText } from './values.ts'
+import { baseUrl, duration, headerMap, headerName, secretText } from './values.ts'
 
 const time = (text: string, meaning: string) => duration().prefault(text).describe(meaning)
 
@@ -164,7 +164,12 @@ export const authSchema = z.strictObject({
     .default({})
     .describe('With `verify`: scopes that include others.'),
   headers: z
-    .record(z.string(), claimTemplate)
+    .record(headerName, claimTemplate)
+    .superRefine((headers, context) => {
+      const names = Object.keys(headers).map((name) => name.toLowerCase())
+      const twice = names.find((name, index) => names.indexOf(name) !== index)
+      if (twice !== undefined) context.addIssue(`the header "${twice}" is set twice`)
+    })
     .default({})
     .describe(
       'With `verify`: headers for the backend, such as `x-user-id: "{claims.sub}"`. `{principal}`, `{client}` and `{id}` may stand there too.',

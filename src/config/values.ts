@@ -262,9 +262,9 @@ const reservedHeaders = new Set([
   'upgrade',
 ])
 
-const headerName = z.string().superRefine((name, context) => {
+export const headerName = z.string().superRefine((name, context) => {
   if (!/^[!#$%&'*+.^_`|~\w-]+$/.test(name)) context.addIssue(`not a header name: ${quote(name)}`)
-  if (reservedHeaders.has(name.toLowerCase())) {
+  if (reservedHeaders.has(name.toLowerCase()) || /^x[-_]causeway[-_]/i.test(name)) {
     context.addIssue(`the header "${name}" belongs to the connection; a route cannot set it`)
   }
 })

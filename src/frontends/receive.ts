@@ -17,16 +17,23 @@ type Sender = Pick<Visit, 'response' | 'caller' | 'sessionId'> & {
   readonly request: IncomingMessage
 }
 
+export interface ReceiveOptions {
+  readonly limits: BodyLimits
+  readonly clock: Clock
+  /** What the messages say must be known before they go on. */
+  readonly whole?: boolean
+}
+
 /** Rejects as `receiveBody` and `parseBody` do. */
 export async function receiveMessages(
   sender: Sender,
   relay: Relay,
-  { limits, clock }: { readonly limits: BodyLimits; readonly clock: Clock },
+  { limits, clock, whole = false }: ReceiveOptions,
 ): Promise<Body> {
   const { request, response } = sender
   const offer = (head: readonly Buffer[]): Request | undefined =>
     passRequest(request, head, limits, clock)
-  const passes = mayPass(sender, relay)
+  const passes = !whole && mayPass(sender, relay)
   const read = await receiveBody(request, limits, clock, passes ? offer : undefined)
   if (Buffer.isBuffer(read)) return parseBody(decodeBody(read, request.headers['content-type']))
   const stream = read.bytes?.stream

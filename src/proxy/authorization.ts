@@ -2,6 +2,7 @@
 // OAuth endpoints at our root for those that look for them there.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { facadeDocument, mapResource, shimPaths } from '../auth/facade.ts'
+import { challenged } from '../auth/guard.ts'
 import type { Admission, Guard, Knock } from '../auth/guard.ts'
 import { createRelayGuard } from '../auth/relay-guard.ts'
 import type { RelayGuard } from '../auth/relay-guard.ts'
@@ -39,8 +40,8 @@ export interface Authorization {
     body: Body | undefined,
   ): void
   /**
-   * Whether the backend is to be asked first. What we answer ourselves in a session, it must have accepted the token for:
-   * what a token claims is believed by nobody here.
+   * Whether the backend is to be asked first. What a token claims is believed by nobody here, and whoever claims to be the
+   * same shares a conversation, and is answered from what it knows.
    */
   isUnconfirmed(request: IncomingMessage, route: McpRoute): boolean
   /** Ends an answer that outlives the credential that it was asked for with by more than a minute. */
@@ -211,7 +212,7 @@ export function createAuthorization(options: AuthorizationOptions): Authorizatio
         parameters,
       }
       try {
-        refuseSecond(request)
+        refuseSecond(request, knock.resource)
         const admission = await guard.admit(knock)
         began.set(admission, since)
         return admission
@@ -270,7 +271,14 @@ export function createAuthorization(options: AuthorizationOptions): Authorizatio
       const asked = resourceAskedFor(path, prefix)
       if (asked !== undefined && guarded.length > 0) {
         const found = resourceAt(asked)
-        tell(response, method, found && resourceMetadata(found.url, found.guard.facts()))
+        try {
+          tell(response, method, found && resourceMetadata(found.url, await found.guard.facts()))
+        } catch (reason) {
+          const { retryAfter, message } = ProxyError.from(reason)
+          const { status, body } = unavailable(503, message)
+          response.writeHead(status, { ...metadataHeaders, 'retry-after': String(retryAfter ?? 5) })
+          response.end(body)
+        }
         return true
       }
       if (shims === undefined) return false
@@ -289,10 +297,12 @@ export function createAuthorization(options: AuthorizationOptions): Authorizatio
 }
 
 /** Readers disagree on which of two counts. */
-function refuseSecond({ rawHeaders }: IncomingMessage): void {
+function refuseSecond({ rawHeaders }: IncomingMessage, resource: string): void {
   const names = rawHeaders.filter((_, index) => index % 2 === 0)
   if (names.filter((name) => name.toLowerCase() === 'authorization').length < 2) return
-  throw new ProxyError('TOKEN_INVALID', 'there is more than one Authorization header')
+  const text = 'there is more than one Authorization header'
+  const error = new ProxyError('TOKEN_INVALID', text)
+  throw challenged(error, resource, { error: 'invalid_request', description: text })
 }
 
 /** A template's URL as far as no parameter of a request changes it. */

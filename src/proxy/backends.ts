@@ -8,7 +8,7 @@ import type { BackendOptions } from '../backends/options.ts'
 import { createRpcBackend } from '../backends/rpc.ts'
 import { createSseBackend } from '../backends/sse.ts'
 import { createStatelessBackend } from '../backends/stateless.ts'
-import { unauthorized } from '../backends/refusal.ts'
+import { isSuccess, unauthorized } from '../backends/refusal.ts'
 import { createStreamableBackend } from '../backends/streamable.ts'
 import type { RelayGuard } from '../auth/relay-guard.ts'
 import type { Clock } from '../clock.ts'
@@ -18,9 +18,12 @@ import type { ParameterValues } from '../config/template.ts'
 import { ProxyError } from '../errors.ts'
 import type { RuleName } from '../event-stream/rules.ts'
 import type { Caller } from '../frontends/exchange.ts'
-import { dialects } from '../protocol/dialects.ts'
+import { initializeFor } from '../bridge/discovery.ts'
+import { dialects, modernRevision } from '../protocol/dialects.ts'
 import type { DialectTraits } from '../protocol/dialects.ts'
 import { request } from '../protocol/jsonrpc.ts'
+import { mirrored, withDeclared } from '../protocol/metadata.ts'
+import { ourselves } from '../version.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { createDetection } from './detection.ts'
@@ -103,11 +106,16 @@ interface RouteBackend {
   known(caller: Caller, modern: boolean): Resolved | undefined
   resolve(caller: Caller, modern: boolean): Resolved | Promise<Resolved>
   confirm(caller: Caller): Promise<void>
+  ask(caller: Caller): Promise<void>
   doubt(caller: Caller): void
   close(): Promise<void>
 }
 
 const retryLogInterval = 5000
+/** What no backend answers with success to somebody whom it does not let in. */
+const initialize = initializeFor()
+const discover = withDeclared(request('1', 'server/discover'), modernRevision, ourselves)
+
 /** ms for a backend to say whether it accepts a token. */
 const confirmTime = 30_000
 
@@ -168,6 +176,9 @@ function createRouteBackend(
 
   const detection = createDetection()
   const keyOf = ({ principal }: Caller, { url }: Target): string => `${principal}\n${url.href}`
+
+  /** By the Authorization header. */
+  const confirming = new Map<string, Promise<void>>()
 
   const targetFor = ({ parameters }: Caller): Target => {
     const target = targetOf(route, parameters)
@@ -230,24 +241,44 @@ function createRouteBackend(
         .find(keyOf(caller, target), () => ask(target, caller))
         .then((found) => resolved(target, modern && found.modern ? 'stateless' : found.dialect))
     },
-    async confirm(caller) {
+    confirm(caller) {
+      // All who come with the same token wait for the same answer.
+      const key = caller.headers['authorization'] ?? ''
+      const running = confirming.get(key)
+      if (running !== undefined) return running
+      const asked = this.ask(caller).finally(() => confirming.delete(key))
+      confirming.set(key, asked)
+      return asked
+    },
+    async ask(caller) {
       const { target, traits } = await this.resolve(caller, false)
-      const { headers } = caller
-      const call = {
-        route: name,
-        url: target.url,
-        headers,
-        signal: AbortSignal.timeout(confirmTime),
-      }
+      const own = traits.modern ? discover : initialize
+      const headers = { ...caller.headers, ...(traits.modern && mirrored(own, modernRevision)) }
+      const signal = AbortSignal.timeout(confirmTime)
+      const call = { route: name, url: target.url, headers, signal }
       const outcome = traits.oneStream
         ? await http.stream(call)
-        : await http.post({ ...call, body: request('0', 'ping').text, repeatable: true })
+        : await http.post({ ...call, body: own.text, repeatable: true })
       if (!outcome.ok) throw outcome.error
-      const denied = unauthorized(target, outcome.answer, headers, options.rephrase)
-      if (traits.oneStream) outcome.answer.body.destroy()
-      else outcome.answer.discard()
+      const { answer } = outcome
+      const denied = unauthorized(target, answer, headers, options.rephrase)
+      const id = answer.headers['mcp-session-id']
+      if (traits.oneStream) answer.body.destroy()
+      else answer.discard()
       if (denied !== undefined) throw denied.error
-      relay?.heard(headers, 200)
+      if (!isSuccess(answer.status)) {
+        const text = `the backend of route "${name}" does not say whether it accepts this token`
+        throw new ProxyError('AUTH_UNAVAILABLE', text, { retryAfter: 5 })
+      }
+      relay?.heard(caller.headers, 200)
+      // It was opened only to ask.
+      if (id !== undefined) {
+        void http.remove({
+          route: name,
+          url: target.url,
+          headers: { ...headers, 'mcp-session-id': id },
+        })
+      }
     },
     doubt(caller) {
       if (backend.dialect !== 'auto') return

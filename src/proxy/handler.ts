@@ -185,7 +185,7 @@ export class Handler {
       request.method === 'OPTIONS' ? undefined : await authorization.admit(request, route, match)
     const caller = await this.caller(request, route, match, admission)
     const sessionId = typeof header === 'string' ? header : parameter
-    if (sessionId !== undefined && authorization.isUnconfirmed(request, route)) {
+    if (authorization.isUnconfirmed(request, route)) {
       await this.parts.backends.confirm(caller)
     }
     authorization.endWith(admission, response)
@@ -194,6 +194,7 @@ export class Handler {
         ? await receiveMessages({ request, response, caller, sessionId }, relay, {
             limits: this.config.limits,
             clock: this.services.clock,
+            whole: admission?.reads ?? false,
           })
         : undefined
     if (admission !== undefined) authorization.permit(admission, request, route, body)

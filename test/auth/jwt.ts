@@ -436,7 +436,6 @@ t.test('tokens of a whole authorization server, found by its metadata', async (t
 })
 
 const wrong: Record<string, [Partial<JwtIssuer>, RegExp]> = {
-  'no audience': [{ audience: [] }, /an audience is needed/],
   'no algorithm': [{ algorithms: [] }, /an algorithm is needed/],
   'algorithm none': [{ algorithms: ['RS256', 'none'] }, /"none" is not supported/],
   'an unknown algorithm': [{ algorithms: ['rs256'] }, /"rs256" is not supported/],
@@ -496,3 +495,15 @@ for (const [name, [verifiers, outcome]] of Object.entries(combined)) {
     t.match(got, outcome)
   })
 }
+
+t.test(
+  'without an audience of its own a token must be meant for what it is used for',
+  async (t) => {
+    const { verifier } = await stage(t, { audience: [] })
+    const token = await signed({ aud: 'https://mcp.example.com/one' })
+    t.match(await verifier.verify(token, 'https://mcp.example.com/one'), { principal: String })
+    for (const resource of ['https://mcp.example.com/two', '', undefined]) {
+      await t.rejects(verifier.verify(token, resource), { code: 'TOKEN_INVALID' })
+    }
+  },
+)

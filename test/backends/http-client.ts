@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
+import { Readable } from 'node:stream'
 import { createServer as createTlsServer } from 'node:tls'
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib'
 import t from 'tap'
@@ -326,4 +327,74 @@ t.test('closing ends what waits and what runs, and later calls fail', async (t) 
   t.match(await stream(http, backend.url), { ok: false, error: { code: 'SHUTTING_DOWN' } })
   await until(() => backend.connections() === 0, 'every connection to close')
   t.notOk(clock.due.some((ms) => ms < 1000))
+})
+
+t.test('who has been verified is said to no backend', async (t) => {
+  const { http } = kit(t)
+  const backend = await scripted(t, (_seen, response) => answer(response, 'ok'))
+  const headers = { 'x-causeway-principal': 'ann', 'x-user-id': 'ann' }
+  const { signal } = new AbortController()
+  const call = { route: 'shop', url: new URL(backend.url), headers, signal }
+  await textOf(await http.post({ ...call, body: '{}', repeatable: false }))
+  const passing = { stream: Readable.from([Buffer.from('{}')]), length: 2 }
+  await textOf(await http.post({ ...call, body: passing, repeatable: false }))
+  await textOf(await http.stream(call))
+  await http.remove(call)
+  t.same(
+    backend.seen.map(({ method }) => method),
+    ['POST', 'POST', 'GET', 'DELETE'],
+  )
+  for (const seen of backend.seen) {
+    t.equal(seen.headers['x-causeway-principal'], undefined, seen.method)
+    t.equal(seen.headers['x-user-id'], 'ann', seen.method)
+  }
+  t.equal(headers['x-causeway-principal'], 'ann', 'and the caller keeps it')
+})
+
+t.test('each answer is told with the headers of its request, once it is the last', async (t) => {
+  const told: [unknown, number][] = []
+  const { http, clock } = kit(t, {
+    client: { onAnswer: (headers, status) => void told.push([headers['authorization'], status]) },
+  })
+  const backend = await scripted(t, (seen, response, count) => {
+    if (seen.path === '/moved')
+      return answer(response, '', { status: 307, headers: { location: '/' } })
+    answer(response, 'ok', { status: seen.path === '/wakes' && count === 1 ? 503 : 401 })
+  })
+  const { signal } = new AbortController()
+  const ask = (path: string, token: string, repeatable = true): Promise<HttpOutcome> =>
+    http.post({
+      route: 'shop',
+      url: new URL(path, backend.url),
+      headers: { authorization: token, 'x-causeway-principal': 'ann' },
+      signal,
+      body: '{}',
+      repeatable,
+    })
+  const waking = ask('/wakes', 'a')
+  await until(() => clock.waiting > 0 && backend.seen.length === 1, 'a pause')
+  clock.advance(250)
+  t.match(await waking, { ok: true })
+  t.same(told, [['a', 401]], 'not those that are tried again')
+  await ask('/moved', 'b')
+  t.same(told.at(-1), ['b', 401], 'nor redirects')
+  const streamed = await http.stream({
+    route: 'shop',
+    url: new URL(backend.url),
+    headers: { authorization: 'c' },
+    signal,
+  })
+  t.equal(streamed.ok && streamed.answer.status, 401)
+  t.same(told.at(-1), ['c', 401])
+  const before = told.length
+  await http.post({
+    route: 'shop',
+    url: new URL(`http://127.0.0.1:${await freePort()}`),
+    headers: {},
+    signal,
+    body: '{}',
+    repeatable: false,
+    patience: 0,
+  })
+  t.equal(told.length, before, 'where there is no answer, nothing is told')
 })

@@ -70,3 +70,37 @@ t.test('a refusal names the route, the status and what may be shown of the body'
     'the backend of route "shop" answered with status 502: 502 Bad Gateway',
   )
 })
+
+t.test(
+  'a refusal is put as the route has it, by what was sent and what was answered',
+  async (t) => {
+    const asked: unknown[] = []
+    const put = (status: number, sent: Record<string, string>) =>
+      unauthorized(shop, answerOf(status, { 'www-authenticate': 'Basic' }), sent, (...of) => {
+        asked.push(of)
+        return { status: 401, challenge: 'Bearer ours' }
+      })
+    t.match(put(405, {}), {
+      mayHaveRun: false,
+      error: {
+        code: 'BACKEND_UNAUTHORIZED',
+        status: 401,
+        message: /shop.* with 405$/,
+        headers: { 'www-authenticate': 'Bearer ours' },
+      },
+    })
+    put(403, { authorization: 'Bearer a' })
+    t.same(asked, [
+      [shop, { status: 405, challenge: 'Basic' }, false],
+      [shop, { status: 403, challenge: 'Basic' }, true],
+    ])
+  },
+)
+
+t.test('what is not put otherwise passes as it is', async (t) => {
+  const same = (status: number) =>
+    unauthorized(shop, answerOf(status, { 'www-authenticate': 'Basic' }), {}, () => undefined)
+  t.match(same(403)?.error, { status: 403, headers: { 'www-authenticate': 'Basic' } })
+  t.equal(same(405), undefined)
+  t.equal(same(200), undefined)
+})

@@ -226,3 +226,39 @@ t.test('an identity is checked against the same headers, changed headers and oth
   t.equal(check.admits({ 'x-api-key': 'k' }), false)
   t.equal(check.admits(headers), true)
 })
+
+t.test('no client says who has been verified, in any spelling', async (t) => {
+  const from = { address: '', publicUrl: undefined }
+  for (const name of [
+    'x-causeway-principal',
+    'x_causeway_principal',
+    'x-causeway_principal',
+    'x-causeway-anything',
+  ]) {
+    const got = forwardedHeaders({ [name]: 'eve' }, {}, from)
+    t.same(got, { 'x-forwarded-proto': 'http' }, name)
+  }
+})
+
+t.test('a verified caller is told apart by who it is, whatever else it sends', async (t) => {
+  const ann = { 'x-causeway-principal': 'ann', 'x-api-key': 'k' }
+  const owner = identityOf(ann)
+  t.equal(identityOf({ 'x-causeway-principal': 'ann', authorization: 'Bearer new' }), owner)
+  t.equal(principalOf({ ...ann, authorization: 'Bearer made anew' }), principalOf(ann))
+  t.not(principalOf({ ...ann, 'x-api-key': 'other' }), principalOf(ann), 'pools stay apart')
+  const others: Readonly<Record<string, Record<string, string>>> = {
+    'another principal': { ...ann, 'x-causeway-principal': 'eve' },
+    'nobody verified': { 'x-api-key': 'k' },
+    'the same name, by a token': { authorization: 'ann' },
+    'the same text as a header': { verified: 'ann' },
+    'an empty principal': { 'x-causeway-principal': '' },
+  }
+  const check = new IdentityCheck(owner)
+  t.equal(check.admits(ann), true)
+  for (const [who, headers] of Object.entries(others)) {
+    t.not(identityOf(headers), owner, who)
+    t.not(principalOf(headers), principalOf(ann), who)
+    t.equal(check.admits(headers), false, who)
+  }
+  t.equal(check.admits({ ...ann, authorization: 'Bearer refreshed' }), true)
+})

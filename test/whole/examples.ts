@@ -10,8 +10,14 @@ const read = (path: string): string => readFileSync(new URL(path, root), 'utf8')
 
 const env = {
   APP_URL: 'https://app.example.com',
+  BACKEND_KEY_FILE: '/run/secrets/backend-key',
   BACKEND_URL: 'https://backend.example.com',
+  CLIENT_ID: 'causeway',
+  CLIENT_SECRET_FILE: '/run/secrets/client',
+  INTROSPECTION_URL: 'https://as.example.com/introspect',
+  ISSUER: 'https://as.example.com',
   PUBLIC_URL: 'https://mcp.example.com',
+  ROBOT_SHA256: '2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b',
   TOKEN_FILE: '/run/secrets/authorization',
   WORKER_URL: 'https://worker.example.com/rpc',
 }
@@ -19,7 +25,7 @@ const stories = readdirSync(new URL('config/', root))
   .filter((name) => name.endsWith('.yaml'))
   .map((name) => `config/${name}`)
 
-t.ok(stories.length >= 4, 'there are stories')
+t.ok(stories.length >= 8, 'there are stories')
 
 for (const path of ['proxy.example.yaml', ...stories]) {
   t.test(`${path} loads`, async (t) => {
@@ -49,6 +55,30 @@ function keyNames(schema: JsonSchema): string[] {
   return [...own.flatMap(([key, value]) => [key, ...keyNames(value)]), ...inner.flatMap(keyNames)]
 }
 
+/** What stands in comments under a heading of the sample, as if it were written. */
+function uncommented(heading: string): string {
+  const [, rest = ''] = read('proxy.example.yaml').split(`# With \`type: ${heading}\``)
+  const lines = rest.split('\n').slice(1)
+  const end = lines.findIndex((line) => !/^ +# \S|^ +#  /.test(line))
+  return lines
+    .slice(0, end)
+    .filter((line) => /^ +# (?: *# )? *(?:- )?\w+:(?: |$)/.test(line))
+    .filter((line) => !/^ +# +# /.test(line))
+    .map((line) => line.replace('# ', ''))
+    .join('\n')
+}
+
+for (const type of ['relay', 'verify']) {
+  t.test(`what the sample has in comments for "type: ${type}" loads`, async (t) => {
+    const sample = parseDocument(read('proxy.example.yaml'))
+    const auth: unknown = parseDocument(uncommented(type)).toJS()
+    t.ok(Object.keys(auth as object).length >= 4)
+    sample.setIn(['routes', 0, 'auth'], { type, ...(auth as object) })
+    const result = loadConfig(String(sample), 'proxy.example.yaml', env, () => 'Bearer token\n')
+    t.strictSame(result.ok ? [] : result.problems, [])
+  })
+}
+
 t.test('the sample shows every key', async (t) => {
   const shown = new Set<string>()
   visit(parseDocument(read('proxy.example.yaml')), {
@@ -57,7 +87,7 @@ t.test('the sample shows every key', async (t) => {
     },
   })
   // Keys that exclude others are shown in comments, as they would be written.
-  for (const [, line = ''] of read('proxy.example.yaml').matchAll(/^ +# +(\w+:.*)$/gm)) {
+  for (const [, line = ''] of read('proxy.example.yaml').matchAll(/^ +# +(?:[#-] )?(\w+:.*)$/gm)) {
     for (const [, key = ''] of line.matchAll(/(\w+):/g)) shown.add(key)
   }
   t.strictSame(
@@ -69,6 +99,7 @@ t.test('the sample shows every key', async (t) => {
 /** Keys of the sample's first route that are written with their defaults. */
 const withDefaults = [
   ['clients'],
+  ['auth'],
   ...['dialect', 'stream', 'endpointTime', 'connectTime', 'wakeTime', 'origins', 'repair'].map(
     (key) => ['backend', key],
   ),

@@ -8,6 +8,7 @@ import { fetchRaw, postJson } from '../fixtures/http.ts'
 import { listen, readText } from '../fixtures/listen.ts'
 import { modernPost } from '../fixtures/modern-post.ts'
 import { startProxy } from '../fixtures/proxy.ts'
+import { anyRedis } from '../fixtures/redis.ts'
 
 const publicUrl = 'https://mcp.example.com'
 const resource = `${publicUrl}/mcp`
@@ -69,9 +70,17 @@ async function startBackend(t: Test) {
 
 const secretKey = 'a-key-that-nobody-guesses'
 
-async function setUp(t: Test, auth: Record<string, unknown> = {}, config: object = {}) {
-  const as = await startIssuer(t)
-  const backend = await startBackend(t)
+interface Around {
+  readonly as: Awaited<ReturnType<typeof startIssuer>>
+  readonly backend: Awaited<ReturnType<typeof startBackend>>
+}
+
+async function startReplica(
+  t: Test,
+  { as, backend }: Around,
+  auth: Record<string, unknown>,
+  config: object,
+) {
   const proxy = await startProxy({
     config: { publicUrl, ...config },
     routes: [
@@ -99,7 +108,24 @@ async function setUp(t: Test, auth: Record<string, unknown> = {}, config: object
     ],
   })
   t.teardown(() => proxy.stop())
-  return { as, backend, proxy, url: `${proxy.url}/mcp` }
+  return proxy
+}
+
+async function setUp(t: Test, auth: Record<string, unknown> = {}, config: object = {}) {
+  const around = { as: await startIssuer(t), backend: await startBackend(t) }
+  const proxy = await startReplica(t, around, auth, config)
+  return { ...around, proxy, url: `${proxy.url}/mcp` }
+}
+
+const opening = {
+  jsonrpc: '2.0',
+  id: 0,
+  method: 'initialize',
+  params: {
+    protocolVersion: '2025-06-18',
+    capabilities: {},
+    clientInfo: { name: 'c', version: '1' },
+  },
 }
 
 const call = (id: number, name = 'look') => ({
@@ -220,18 +246,25 @@ t.test('scopes are asked for by route and by tool, all that are missing at once'
   t.equal((await postJson(url, call(3, 'drop'), { headers: granted })).status, 200)
 })
 
+t.test('a call too large to be held needs its scopes too', async (t) => {
+  const { url, as, backend } = await setUp(t)
+  const ann = bearer(await as.token())
+  const opened = await postJson(url, opening, {
+    headers: { ...ann, accept: 'application/json, text/event-stream' },
+  })
+  const session = { 'mcp-session-id': String(opened.headers['mcp-session-id']) }
+  const large = { arguments: { a: 'x'.repeat(200_000) } }
+  const drop = { ...call(1), params: { ...large, name: 'drop' } }
+  for (const headers of [{ ...ann, ...session }, ann]) {
+    t.equal((await postJson(url, drop, { headers })).status, 403)
+  }
+  t.notOk(backend.seen.some(({ method }) => method === 'tools/call'))
+  const look = { ...call(2), params: { ...large, name: 'look' } }
+  t.equal((await postJson(url, look, { headers: { ...ann, ...session } })).status, 200)
+})
+
 t.test('a session belongs to whoever opened it, whatever token they have now', async (t) => {
   const { url, as } = await setUp(t)
-  const opening = {
-    jsonrpc: '2.0',
-    id: 0,
-    method: 'initialize',
-    params: {
-      protocolVersion: '2025-06-18',
-      capabilities: {},
-      clientInfo: { name: 'c', version: '1' },
-    },
-  }
   const opened = await postJson(url, opening, {
     headers: { ...bearer(await as.token()), accept: 'application/json, text/event-stream' },
   })
@@ -247,6 +280,36 @@ t.test('a session belongs to whoever opened it, whatever token they have now', a
     })
     t.equal(stream.status, 404)
   }
+})
+
+t.test('nor has another replica a session for anybody but its owner', async (t) => {
+  const around = { as: await startIssuer(t), backend: await startBackend(t) }
+  const config = { store: { type: 'redis', ...(await anyRedis(t)) } }
+  const [one, other] = await Promise.all([
+    startReplica(t, around, {}, config),
+    startReplica(t, around, {}, config),
+  ])
+  const { as, backend } = around
+  const opened = await postJson(`${one.url}/mcp`, opening, {
+    headers: { ...bearer(await as.token()), accept: 'application/json, text/event-stream' },
+  })
+  t.equal(opened.status, 200)
+  const session = { 'mcp-session-id': String(opened.headers['mcp-session-id']) }
+  const url = `${other.url}/mcp`
+  const calls = () => backend.seen.filter(({ method }) => method === 'tools/call').length
+  for (const token of [await as.token({ sub: 'eve' }), secretKey]) {
+    const headers = { ...session, ...bearer(token) }
+    t.equal((await postJson(url, call(1), { headers })).status, 404)
+    const accept = 'text/event-stream'
+    t.equal((await fetchRaw(url, { headers: { ...headers, accept } })).status, 404)
+    t.equal((await fetchRaw(url, { method: 'DELETE', headers })).status, 404)
+  }
+  t.equal(calls(), 0, 'the backend hears nothing of them')
+  const again = bearer(await as.token({ jti: 'another token' }))
+  const own = await postJson(url, call(2), { headers: { ...session, ...again } })
+  t.match(own, { status: 200 })
+  t.equal(calls(), 1)
+  t.equal(backend.seen.at(-1)?.['x-user-id'], `${as.issuer}|ann`)
 })
 
 t.test('an issuer that is away is no reason to throw tokens away', async (t) => {
