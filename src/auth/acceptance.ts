@@ -28,11 +28,17 @@ export class TokenAcceptance {
   readonly #clock: Clock
   readonly #lifetime: number
   readonly #capacity: number
+  readonly #whose: (token: string) => string
   /** By digest, so that no token is kept; oldest first. */
   readonly #entries = new Map<string, Entry>()
 
-  constructor(options: TokenAcceptanceOptions, clock: Clock) {
+  constructor(
+    options: TokenAcceptanceOptions,
+    clock: Clock,
+    whose: (token: string) => string = principalOfToken,
+  ) {
     this.#clock = clock
+    this.#whose = whose
     this.#lifetime = Math.min(options.lifetime, longestLifetime)
     this.#capacity = options.capacity
   }
@@ -53,7 +59,7 @@ export class TokenAcceptance {
       known.until = until
       return known.principal
     }
-    const principal = principalOfToken(token)
+    const principal = this.#whose(token)
     this.#entries.set(digest, { principal, until })
     if (this.#entries.size > this.#capacity) {
       for (const oldest of this.#entries.keys()) {
@@ -103,6 +109,8 @@ const claimedBy = (token: string): string | undefined => {
   return iss.includes('|') ? undefined : `${iss}|${sub}`
 }
 
+/** A principal that is this token and nothing else. */
+export const tokenItself = (token: string): string => `sha256:${digestOf(token)}`
+
 /** Whose a token is, if it is good: as it claims, or else nobody's but its own. */
-export const principalOfToken = (token: string): string =>
-  claimedBy(token) ?? `sha256:${digestOf(token)}`
+export const principalOfToken = (token: string): string => claimedBy(token) ?? tokenItself(token)

@@ -162,8 +162,9 @@ const errorNames = ['invalid_token', 'insufficient_scope', 'invalid_request'] as
 
 /**
  * What a refusal by the MCP endpoint means. Undefined: it passes as it is. FastAPI before 0.122 says 403 where there is
- * no token, and frameworks say 405 before they look for one; no client starts OAuth on either. 403 with a token stays
- * what it is, or clients would ask for a new token for ever.
+ * no token, and no client starts OAuth on it. 403 with a token stays what it is, or clients would ask for a new token for
+ * ever. 405 stays too: the guard asks for a token whatever the method, and where none is needed, 405 is what tells the
+ * dialects apart.
  */
 export function refusalOf(
   { status, challenge, body = '' }: BackendAnswer,
@@ -174,7 +175,7 @@ export function refusalOf(
   const scopes = scope.split(' ').filter((each) => each !== '')
   // RFC 6750, section 3.1: no error where there was no token.
   if (!sentToken) {
-    return status === 401 || status === 403 || status === 405 ? { status: 401, scopes } : undefined
+    return status === 401 || status === 403 ? { status: 401, scopes } : undefined
   }
   const error = errorNames.find((each) => each === named)
   const words = description === undefined ? {} : { description: inDescription(description) }

@@ -4,7 +4,7 @@
 import { hash } from 'node:crypto'
 import type { Clock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
-import { TokenAcceptance, acceptanceDefaults, principalOfToken } from './acceptance.ts'
+import { TokenAcceptance, acceptanceDefaults, principalOfToken, tokenItself } from './acceptance.ts'
 import { createAuthorizationServer, discoveryDefaults } from './authorization-server.ts'
 import type { AuthorizationServer, HttpRequest } from './authorization-server.ts'
 import { bearerIn } from './bearer.ts'
@@ -66,7 +66,9 @@ const tokenIn = (headers: Readonly<Record<string, string>>): string | undefined 
 export function createRelayGuard(config: RelayConfig, tools: RelayTools): RelayGuard {
   const { route, scopes, backendUrl, authorizationServer } = config
   const { clock, limits } = tools
-  const accepted = new TokenAcceptance(acceptanceDefaults, clock)
+  // A backend that answers those without a token says nothing of a token by answering: what one claims proves nothing.
+  const whose = config.optional ? tokenItself : principalOfToken
+  const accepted = new TokenAcceptance(acceptanceDefaults, clock, whose)
   const server = createAuthorizationServer(
     {
       ...discoveryDefaults,
@@ -146,7 +148,7 @@ export function createRelayGuard(config: RelayConfig, tools: RelayTools): RelayG
         throw missing(resource, scopes)
       }
       // What it claims is believed by nobody here: the backend judges the token, and `knows` tells when it has.
-      const principal = principalOfToken(token)
+      const principal = whose(token)
       // A forged token must not use up what its victim may ask.
       await limits.request(route, accepted.principalOf(token) ?? `unknown ${hash('sha256', token)}`)
       return {

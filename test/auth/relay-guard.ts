@@ -116,7 +116,7 @@ t.test('what a backend leaves out is made up for', async (t) => {
     [401, 'Bearer error="odd"', true, { status: 401, challenge: `${bare}, error="invalid_token"` }],
     [401, 'Bearer error="invalid_token"', false, { status: 401, challenge: bare }],
     [403, undefined, false, { status: 401, challenge: bare }],
-    [405, undefined, false, { status: 401, challenge: bare }],
+    [405, undefined, false, undefined],
     [403, undefined, true, undefined],
     [403, 'Bearer error="invalid_token"', true, undefined],
     [405, undefined, true, undefined],
@@ -177,6 +177,18 @@ t.test('a token goes on as it is, and its claims are nobody’s word', async (t)
   await knock(`Bearer ${jwt('ann', 'forged')}`)
   t.not(counted.at(-1), 'shop https://as.example|ann')
   t.notOk(counted.includes('before') || counted.includes('failed'), 'nothing is verified here')
+})
+
+t.test('where a token is optional, the backend’s yes proves nothing that it claims', async (t) => {
+  const { guard, knock } = away(t, { optional: true })
+  const principals: (string | undefined)[] = []
+  for (const signature of ['forged', 'other']) {
+    const authorization = `Bearer ${jwt('ann', signature)}`
+    guard.heard({ authorization }, 200)
+    principals.push((await knock(authorization)).principal)
+  }
+  t.match(principals, [/^sha256:/, /^sha256:/])
+  t.not(principals[0], principals[1])
 })
 
 t.test('the backend’s answer decides whether a token is known', async (t) => {

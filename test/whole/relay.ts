@@ -209,3 +209,45 @@ t.test('clients that look for it at our root are led there', async (t) => {
     token_endpoint: `${proxy.url}/token`,
   })
 })
+
+t.test('who needs no token reaches an SSE server that is yet to be found out', async (t) => {
+  let tell: (event: string) => void = () => {}
+  const server = await listen(async (request, response) => {
+    if (request.method === 'GET') {
+      tell = (event) => void response.write(event)
+      response.writeHead(200, { 'content-type': 'text/event-stream' })
+      return tell('event: endpoint\ndata: /messages\n\n')
+    }
+    const text = await readText(request)
+    response.writeHead(request.url === '/messages' ? 202 : 405).end()
+    if (request.url !== '/messages') return
+    const { id } = JSON.parse(text) as { id: number }
+    const result = { protocolVersion: '2024-11-05', capabilities: {}, serverInfo: {} }
+    tell(`data: ${JSON.stringify({ jsonrpc: '2.0', id, result })}\n\n`)
+  })
+  t.teardown(() => server.close())
+  const proxy = await startProxy({
+    config: { publicUrl: 'https://mcp.example.com' },
+    routes: [
+      {
+        name: 'a',
+        path: '/sse',
+        backend: { url: `${server.url}/sse` },
+        auth: { type: 'relay', authorizationServer: 'https://as.example.com', optional: true },
+      },
+    ],
+  })
+  t.teardown(() => proxy.stop())
+  const params = {
+    protocolVersion: '2025-06-18',
+    capabilities: {},
+    clientInfo: { name: 'c', version: '1' },
+  }
+  const answer = await postJson(`${proxy.url}/sse`, {
+    jsonrpc: '2.0',
+    id: 0,
+    method: 'initialize',
+    params,
+  })
+  t.equal(answer.status, 200, 'its own 405 to a POST is no demand for a token')
+})
