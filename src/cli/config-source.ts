@@ -1,8 +1,12 @@
 // Where a command's configuration comes from: a file, or the few options that stand for one.
 import { readFileSync } from 'node:fs'
+import { createRateLimits } from '../auth/rate-limits.ts'
+import { systemClock } from '../clock.ts'
 import { configForBackend, formatProblem, loadConfig } from '../config/load.ts'
 import type { BackendOptions, Problem } from '../config/load.ts'
 import type { Config } from '../config/schema.ts'
+import { ProxyError } from '../errors.ts'
+import { verifyGuardOf } from '../proxy/verifying.ts'
 
 export type ConfigSource = { readonly file: string } | BackendOptions
 
@@ -51,6 +55,23 @@ export function readConfig(
     return { ok: false, problems: [`${file}: cannot be read: ${reasons[code] ?? message}`] }
   }
   const result = loadConfig(text, file, env, readText)
-  if (result.ok) return result
-  return { ok: false, problems: result.problems.map((problem) => formatProblem(file, problem)) }
+  if (!result.ok) {
+    return { ok: false, problems: result.problems.map((problem) => formatProblem(file, problem)) }
+  }
+  const problems = guardProblems(result.config).map((problem) => `${file}: ${problem}`)
+  return problems.length > 0 ? { ok: false, problems } : result
+}
+
+/** What only shows where keys are read and templates are put to use. Asks nobody anything. */
+function guardProblems({ routes }: Config): readonly string[] {
+  const problems: string[] = []
+  for (const route of routes) {
+    if (!('backend' in route) || route.auth.type !== 'verify') continue
+    try {
+      verifyGuardOf(route, { clock: systemClock, limits: createRateLimits({}) })
+    } catch (reason) {
+      problems.push(ProxyError.from(reason).message)
+    }
+  }
+  return problems
 }

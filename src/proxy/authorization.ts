@@ -10,9 +10,8 @@ import { unavailable } from '../auth/mend.ts'
 import type { RateLimits } from '../auth/rate-limits.ts'
 import { resourceAskedFor, resourceMetadata } from '../auth/resource-metadata.ts'
 import { serveShim, shimDefaults } from '../auth/shims.ts'
-import { createVerifyGuard } from '../auth/verify-guard.ts'
 import type { Config, McpRoute } from '../config/schema.ts'
-import { expandHeader, expandPath } from '../config/template.ts'
+import { expandPath } from '../config/template.ts'
 import type { ParameterValues, Template } from '../config/template.ts'
 import { ProxyError } from '../errors.ts'
 import type { Body } from '../frontends/exchange.ts'
@@ -20,6 +19,7 @@ import { paramsOf } from '../protocol/metadata.ts'
 import { createAudit } from '../telemetry/audit.ts'
 import type { RouteMatch } from './router.ts'
 import type { Services } from './services.ts'
+import { verifyGuardOf } from './verifying.ts'
 
 export interface Authorization {
   guard(route: string): Guard | undefined
@@ -85,7 +85,9 @@ export function createAuthorization(options: AuthorizationOptions): Authorizatio
   )
   for (const route of guarded) {
     if (route.auth.type === 'verify') {
-      guards.set(route.name, verifyGuard(route, services, limits))
+      const onFailure = (issuer: string, reason: unknown): void =>
+        log.warn({ route: route.name, issuer, err: reason }, 'issuer cannot be asked')
+      guards.set(route.name, verifyGuardOf(route, { clock, limits, onFailure }))
       continue
     }
     const relay = createRelayGuard(
@@ -309,69 +311,4 @@ function refuseSecond({ rawHeaders }: IncomingMessage, resource: string): void {
 const originOf = ({ parts }: Template): string => {
   const [first] = parts
   return typeof first === 'string' ? first.replace(/[?#].*$/, '') : ''
-}
-
-function verifyGuard(
-  { name, auth }: McpRoute,
-  { clock, log }: Services,
-  limits: RateLimits,
-): Guard {
-  const { issuers, introspection, credential, id } = auth
-  const lines = (headers: Readonly<Record<string, Template>>): Record<string, string> =>
-    Object.fromEntries(
-      Object.entries(headers).map(([header, template]) => [header, expandHeader(template, {})]),
-    )
-  return createVerifyGuard(
-    {
-      route: name,
-      issuers: issuers.map(({ jwksUrl, secret, ...each }) => ({
-        ...each,
-        ...(jwksUrl !== undefined && { jwksUrl }),
-        ...(secret !== undefined && { secret }),
-      })),
-      introspection: introspection && {
-        ...introspection,
-        clients: introspection.audience,
-        clientAuth: 'client_secret_basic',
-        cacheSize: 10_000,
-      },
-      apiKeys: auth.apiKeys,
-      scopes: auth.scopes,
-      tools: auth.tools,
-      implies: auth.implies,
-      headers: auth.headers,
-      parameters: auth.parameters,
-      id: id && { ...id, headers: lines(id.headers) },
-      credential: credentialOf(credential, lines(credential.headers)),
-    },
-    {
-      clock,
-      limits,
-      onFailure: (issuer, reason) =>
-        log.warn({ route: name, issuer, err: reason }, 'issuer cannot be asked'),
-    },
-  )
-}
-
-function credentialOf(
-  {
-    type,
-    key = '',
-    algorithm,
-    issuer,
-    audience,
-    subject,
-    claims,
-    lifetime,
-  }: McpRoute['auth']['credential'],
-  headers: Record<string, string>,
-): Parameters<typeof createVerifyGuard>[0]['credential'] {
-  switch (type) {
-    case 'headers':
-      return { type, headers }
-    case 'jwt':
-      return { type, algorithm, key, issuer, audience, subject, claims, lifetime }
-    default:
-      return { type }
-  }
 }

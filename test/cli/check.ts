@@ -41,3 +41,24 @@ t.test('a bad file is 2, with every problem on a line of its own', async (t) => 
   t.equal(lines.length, 3)
   for (const line of lines) t.ok(line.startsWith(`${file}:`), line)
 })
+
+t.test('what an authorization could not work with is said, route by route', (t) => {
+  const key = 'a'.repeat(64)
+  const route = (name: string, more: string) =>
+    `  - name: ${name}\n    path: /${name}\n    backend: { url: "http://b/mcp" }\n` +
+    `    auth: { type: verify, apiKeys: [{ sha256: ${key}, principal: p }], ${more} }\n`
+  const { code, lines, file } = run(
+    t,
+    'publicUrl: https://mcp.example.com\nroutes:\n' +
+      route('unknown', 'headers: { x-user: "{id}" }') +
+      route('good', 'headers: { x-user: "{principal}" }') +
+      route('word', 'headers: { x-user: "{nobody}" }') +
+      route('short', 'credential: { type: jwt, key: short, issuer: us, audience: them }'),
+  )
+  t.equal(code, 2)
+  t.equal(lines.length, 3, lines.join('\n'))
+  t.match(lines[0], `${file}: route "unknown": auth: "{id}" is used`)
+  t.match(lines[1], `${file}: route "word": `)
+  t.match(lines[2], `${file}: route "short": credential.`)
+  t.end()
+})
