@@ -53,6 +53,10 @@ export function checkAuth(written: Readonly<Record<string, unknown>>): readonly 
       const message = 'needs "issuers", "introspection" or "apiKeys": nobody could come in'
       findings.push({ path, message })
     }
+    for (const name of unusedParameters(route, auth)) {
+      const message = `"{${name}}" stands neither in the path of the route nor in its backend`
+      findings.push({ path: [...path, 'parameters', name], key: true, message })
+    }
     if (auth['as'] === 'facade' && auth['shims'] === false) {
       const message = '"as: facade" needs the endpoints at our root; leave out "shims: false"'
       findings.push({ path: [...path, 'shims'], key: true, message })
@@ -78,3 +82,14 @@ const verifies = (auth: Readonly<Record<string, unknown>>): boolean =>
     const list = auth[key]
     return Array.isArray(list) && list.length > 0
   })
+
+/** Parameters that nothing has a place for: a check that its operator believes in would never be made. */
+function unusedParameters(route: unknown, auth: Readonly<Record<string, unknown>>): string[] {
+  if (!isRecord(route) || !isRecord(auth['parameters'])) return []
+  const backend = isRecord(route['backend']) ? route['backend'] : {}
+  const headers = isRecord(backend['headers']) ? Object.values(backend['headers']) : []
+  const places = [route['path'], backend['url'], ...headers]
+  return Object.keys(auth['parameters']).filter(
+    (name) => !places.some((text) => typeof text === 'string' && text.includes(`{${name}}`)),
+  )
+}

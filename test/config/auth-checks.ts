@@ -87,3 +87,18 @@ t.test('a facade needs the endpoints at the root', async (t) => {
   t.equal(check([{ type: 'relay', as: 'facade', shims: false }]).length, 1)
   t.same(check([{ type: 'relay', as: 'own-origin', shims: false }]), [])
 })
+
+t.test('a parameter has a place in the path or the backend', async (t) => {
+  const auth = { type: 'verify', apiKeys: keys, parameters: { user: '{id}', usr: '{id}' } }
+  const places: readonly object[] = [
+    { path: '/mcp/{user}' },
+    { backend: { url: 'https://backend.example/{user}/mcp' } },
+    { path: '/mcp', backend: { url: 'https://backend.example', headers: { 'x-user': '{user}' } } },
+  ]
+  for (const place of places) {
+    t.same(
+      checkAuth({ publicUrl, routes: [{ ...place, auth }] }).map(({ path }) => formatPath(path)),
+      ['routes[0].auth.parameters.usr'],
+    )
+  }
+})
