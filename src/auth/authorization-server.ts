@@ -34,6 +34,8 @@ export const discoveryDefaults = {
 export interface AuthorizationServer {
   /** The last good answer, with the trouble of the last look where that failed; or why there has never been one. */
   current(): Discovery
+  /** What the backend's protected resource metadata tells clients to ask for; empty where it was not needed or says nothing. */
+  scopes(): readonly string[]
   /** Resolves after the first look. Never rejects. */
   ready(): Promise<Discovery>
   /** Looks now, or joins the look under way. Never rejects. */
@@ -140,6 +142,10 @@ const sameIssuer = (named: Named, issuer: string): boolean =>
     withoutSlash(issuer) === withoutSlash(named.issuer) &&
     withoutSlash(issuer) === new URL(issuer).origin)
 
+/** RFC 6749, section 3.3: what may stand in a list that blanks divide. */
+const isScope = (value: unknown): value is string =>
+  typeof value === 'string' && /^[\x21\x23-\x5B\x5D-\x7E]+$/.test(value)
+
 type Document = { readonly ok: true; readonly document: JsonObject } | Trouble
 
 /** Begins to look at once. */
@@ -149,6 +155,7 @@ export function createAuthorizationServer(
 ): AuthorizationServer {
   const { backendUrl, refresh, retry, timeout, maxDocument: maxBytes } = options
   const closing = new AbortController()
+  let scopes: readonly string[] = []
   let current: Discovery = trouble('pending', 'nobody has looked for its metadata yet')
   let looking: Promise<Discovery> | undefined
   let failures = 0
@@ -189,8 +196,12 @@ export function createAuthorizationServer(
       if (!told.ok && told.fault === 'unreachable') return told
       const servers = told.ok ? told.document['authorization_servers'] : undefined
       const issuer: unknown = Array.isArray(servers) ? servers[0] : undefined
-      if (typeof issuer === 'string') return { ok: true, issuer, exact: false }
+      if (!told.ok || typeof issuer !== 'string') continue
+      const supported = told.document['scopes_supported']
+      scopes = Array.isArray(supported) ? supported.filter(isScope) : []
+      return { ok: true, issuer, exact: false }
     }
+    scopes = []
     return { ok: true, issuer: backendUrl.origin, exact: false }
   }
 
@@ -241,6 +252,7 @@ export function createAuthorizationServer(
 
   return {
     current: () => current,
+    scopes: () => scopes,
     ready: () => first,
     look,
     close() {

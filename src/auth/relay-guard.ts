@@ -107,7 +107,15 @@ export function createRelayGuard(config: RelayConfig, tools: RelayTools): RelayG
   return {
     type: 'relay',
     server,
-    facts: async () => ({ authorizationServers: await issuers(), scopes, name: route }),
+    async facts() {
+      const authorizationServers = await issuers()
+      // What the operator says comes first; else what the backend says itself.
+      return {
+        authorizationServers,
+        scopes: scopes.length > 0 ? scopes : server.scopes(),
+        name: route,
+      }
+    },
     endpoints() {
       const found = endpointsOf(server.current(), backendUrl)
       // One that leads to us would lead in circles.

@@ -73,6 +73,23 @@ t.test('the backend’s own metadata says which server it is', async (t) => {
   t.same(found.looks, [found.current()])
 })
 
+t.test(
+  'what the backend tells clients to ask for is kept, as far as it can be asked for',
+  async (t) => {
+    const server = await oauthServer(t, { path: '/as', protectedResource: false })
+    const say = (scopes_supported: unknown) =>
+      server.at(prm, json({ authorization_servers: [server.issuer], scopes_supported }))
+    say(['mcp:use', 7, 'a b', '', 'say "x"', 'mcp:admin'])
+    const found = finder(t, `${server.url}/mcp`)
+    t.same(found.scopes(), [])
+    await found.ready()
+    t.same(found.scopes(), ['mcp:use', 'mcp:admin'])
+    say('mcp:use')
+    await found.look()
+    t.same(found.scopes(), [])
+  },
+)
+
 t.test('a server that sends iss is known as such (RFC 9207)', async (t) => {
   const server = await oauthServer(t, { iss: true })
   t.match(await finder(t, `${server.url}/mcp`).ready(), { metadata: { emitsIss: true } })

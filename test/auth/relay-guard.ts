@@ -8,6 +8,7 @@ import type { RelayConfig } from '../../src/auth/relay-guard.ts'
 import { ProxyError } from '../../src/errors.ts'
 import { manualClock } from '../fixtures/manual-clock.ts'
 import { listen } from '../fixtures/listen.ts'
+import { json, oauthServer } from '../fixtures/oauth-server.ts'
 
 const resource = 'https://mcp.example.com/mcp'
 const publicOrigin = 'https://mcp.example.com'
@@ -275,6 +276,14 @@ t.test('endpoints that cannot be trusted, or lead to ourselves, are none', async
     t.equal((await circle.guard.server.ready()).ok, true)
     t.equal(circle.guard.endpoints(), undefined, name)
   }
+})
+
+t.test('clients are told the scopes of the backend where the operator names none', async (t) => {
+  const as = await oauthServer(t, { protectedResource: false })
+  const supported = { authorization_servers: [as.issuer], scopes_supported: ['mcp:use'] }
+  as.at('/.well-known/oauth-protected-resource/mcp', json(supported))
+  t.same((await guardOf(t, as.url, { scopes: [] }).guard.facts()).scopes, ['mcp:use'])
+  t.same((await guardOf(t, as.url, { scopes: ['mine'] }).guard.facts()).scopes, ['mine'])
 })
 
 t.test('an error of ours stays what it is', async (t) => {

@@ -10,9 +10,7 @@ import type { Outcome } from '../fixtures/auth-conformance-suite.ts'
 const configured: Readonly<Record<string, RelayAuth>> = {
   'auth/metadata-var3': { issuer: 'challenge' },
   'auth/scope-from-www-authenticate': { scopes: ['mcp:basic'] },
-  'auth/scope-from-scopes-supported': { scopes: ['mcp:basic', 'mcp:read', 'mcp:write'] },
   'auth/scope-step-up': { scopes: ['mcp:basic'] },
-  'auth/offline-access-scope': { scopes: ['mcp:basic'] },
 }
 
 /** Where all checks pass, and the suite is not content all the same. */
